@@ -1,0 +1,35 @@
+# Which rule writes what, under results/{study}/:
+#   prepare_task                      shared/data/       tokenised splits with a manifest
+#   estimate_gradient                 shared/gradients/  gradient of the adapted weights at the base model
+#   factorize_gradient, _weights      shared/factors/    truncated SVDs, shared by ranks and learning rates
+#   train, predict                    runs/              one folder a cell: adapter, log, timing, predictions
+#   score, probe_directions           scores/ directions/
+#   collect, select_lr                tables/            tidy tables; then tables/, figures/ for readers
+
+from snakemake.utils import min_version
+
+min_version("9.20")
+
+
+configfile: "config/config.yaml"
+
+
+report: "workflow/report/workflow.rst"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/targets.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/initialise.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/tables.smk"
+include: "workflow/rules/figures.smk"
+include: "workflow/rules/pretrain.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        rules.tables.input,
+        rules.figures.input,

@@ -1,0 +1,1 @@
+"""Tables, figures and statistics from the tidy tables of a study. Needs no torch and no lorasb."""

@@ -1,0 +1,118 @@
+"""Tables for readers: numbers as text, and one table as CSV, Markdown and LaTeX."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from analysis import style
+
+MISSING = "–"  # noqa: RUF001 - a dash, as tables print it
+_LATEX = {
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": "$<$",
+    ">": "$>$",
+    "±": r"$\pm$",
+    MISSING: "--",
+}
+
+
+def percent(value: float, digits: int = 1) -> str:
+    """A fraction as percentage points, without the sign: 0.8123 is `81.2`."""
+    return MISSING if np.isnan(value) else _signed(f"{100 * value:.{digits}f}")
+
+
+def mean_and_half_width(mean: float, low: float, high: float, n: int) -> str:
+    """A fraction's mean, half the width of its interval and the number of values: `81.2 ± 1.3 (3)`.
+
+    Where there is one value the interval is left out.
+    """
+    if n == 0:
+        return MISSING
+    half = "" if np.isnan(low) else f" ± {percent((high - low) / 2)}"
+    return f"{percent(mean)}{half} ({n})"
+
+
+def interval(low: float, high: float) -> str:
+    """Bounds of a fraction's interval in percentage points: `[-1.2, 3.4]`."""
+    return MISSING if np.isnan(low) else f"[{percent(low)}, {percent(high)}]"
+
+
+def p_value(value: float) -> str:
+    """A p-value with three digits after the point; tiny ones as a bound."""
+    if np.isnan(value):
+        return MISSING
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def count(value: float) -> str:
+    """A whole number with thousands separated: `12,345`."""
+    return MISSING if np.isnan(value) else f"{value:,.0f}"
+
+
+def quantity(value: float, unit: str = "") -> str:
+    """A number of three digits with a decimal prefix: 1234567 bytes are `1.23 MB`."""
+    if np.isnan(value):
+        return MISSING
+    for power, prefix in ((9, "G"), (6, "M"), (3, "k")):
+        if abs(value) >= 10**power:
+            return f"{_three_digits(value / 10**power)} {prefix}{unit}"
+    return f"{_three_digits(value)} {unit}".rstrip()
+
+
+def write(
+    data: pd.DataFrame,
+    printed: pd.DataFrame,
+    notes: Sequence[str],
+    *,
+    csv: str | Path,
+    md: str | Path,
+    tex: str | Path,
+) -> None:
+    """Write `data` as CSV, and `printed`, whose cells are text, as Markdown and LaTeX.
+
+    Each note becomes a line below the table. LaTeX needs the package booktabs.
+    """
+    data.to_csv(csv, index=False)
+    lines = [printed.to_markdown(index=False, disable_numparse=True), "", *notes]
+    Path(md).write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
+    body = printed.map(_latex).rename(columns=_latex).to_latex(index=False, escape=False)
+    below = "".join(rf"\par{{\footnotesize {_latex(note)}}}" + "\n" for note in notes)
+    Path(tex).write_text(body + below, encoding="utf-8")
+
+
+def by_variant(table: pd.DataFrame, first: list[str]) -> pd.DataFrame:
+    """Rows sorted by variant in display order, then by rank, within the order of `first`."""
+    places = {name: place for place, name in enumerate(style.ordered(table["variant"]))}
+    order = pd.DataFrame({name: pd.factorize(table[name])[0] for name in first})
+    order["variant"] = table["variant"].map(places).to_numpy()
+    order["rank"] = table["rank"].to_numpy()
+    return table.iloc[order.sort_values(list(order.columns), kind="stable").index].reset_index(
+        drop=True
+    )
+
+
+def without_single_model(printed: pd.DataFrame) -> pd.DataFrame:
+    """The table without its column `Model` where there is only one."""
+    return printed if printed["Model"].nunique() > 1 else printed.drop(columns="Model")
+
+
+def _latex(text: str) -> str:
+    return "".join(_LATEX.get(character, character) for character in text)
+
+
+def _signed(text: str) -> str:
+    # a rounded zero has no sign
+    return text.replace("-", "") if float(text) == 0 else text
+
+
+def _three_digits(value: float) -> str:
+    digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2
+    text = f"{value:.{digits}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text

@@ -1,0 +1,311 @@
+"""Intervals over seeds, metrics from items, paired differences between methods.
+
+Every metric is a function of means over items: of hits for accuracy, of moments for a correlation.
+So a resample of the items is a row of weights, many are a matrix, and one product gives them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import stats
+
+Floats = npt.NDArray[np.float64]
+Features = Callable[
+    [Floats, Floats], Floats
+]  # predictions and labels to what is averaged over items
+Value = Callable[[Floats], Floats]  # those averages to the metric
+
+_BATCH = 1000  # resamples at a time; bounds the memory to 8 kB an item
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean, its interval and the number of values; the bounds are NaN where it cannot be told."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Score of method a minus score of method b."""
+
+    value: float
+    low: float
+    high: float
+    p_value: float
+    items: int
+    seeds: int
+
+
+def mean_interval(values: Sequence[float] | Floats, confidence: float = 0.95) -> Interval:
+    """Mean and Student's t interval of independent values, such as the scores of the seeds.
+
+    One value has no interval: its bounds are NaN. No value: the mean is NaN too.
+    """
+    array = np.asarray(values, dtype=np.float64)
+    n = array.size
+    if n < 2:
+        return Interval(float(array[0]) if n else np.nan, np.nan, np.nan, n)
+    mean = float(array.mean())
+    half = float(stats.t.ppf((1 + confidence) / 2, n - 1) * stats.sem(array))
+    return Interval(mean, mean - half, mean + half, n)
+
+
+def means(table: pd.DataFrame, keys: list[str], value: str) -> pd.DataFrame:
+    """`mean_interval` of a column in each group, in order of appearance.
+
+    Columns: the keys, then mean, low, high, n. NaN values are left out.
+    """
+    rows = [
+        dict(zip(keys, key, strict=True)) | vars(mean_interval(group.dropna().to_numpy(float)))
+        for key, group in table.groupby(keys, sort=False)[value]
+    ]
+    return pd.DataFrame(rows, columns=[*keys, "mean", "low", "high", "n"])
+
+
+def score(metric: str, prediction: npt.ArrayLike, label: npt.ArrayLike) -> Floats:
+    """A metric of each row of predictions.
+
+    Parameters
+    ----------
+    metric
+        `accuracy`, `matthews`, `f1` (of class 1), `pearson` or `spearman`; what follows an
+        underscore, as in `accuracy_strict`, is ignored.
+    prediction
+        Shape (..., items).
+    label
+        Shape (items,).
+
+    Returns
+    -------
+    Shape (...,). A correlation, or F1, whose denominator is zero is 0.
+    """
+    features, value = _metric(metric)
+    return value(features(*_float(prediction, label)).mean(axis=-2))
+
+
+def item_score(metric: str, items: pd.DataFrame) -> float:
+    """A metric of one run's items, columns prediction, label, correct; accuracy reads `correct`."""
+    if metric.startswith("accuracy"):
+        return float(items["correct"].mean())
+    return float(score(metric, items["prediction"].to_numpy(float), items["label"].to_numpy(float)))
+
+
+def paired_difference(
+    items_a: pd.DataFrame,
+    items_b: pd.DataFrame,
+    metric: str,
+    rng: np.random.Generator,
+    resamples: int = 9999,
+) -> Difference:
+    """Difference of the seed-averaged scores of two methods on the same items and seeds.
+
+    Parameters
+    ----------
+    items_a, items_b
+        Columns seed, item, prediction, label, correct. Seeds that only one has are left out.
+    metric
+        As in `score`; accuracy reads `correct`.
+    resamples
+        Draws of the bootstrap, and of the permutation test.
+
+    Returns
+    -------
+    The 95 % interval is for other test items and other seeds: the sum of a bootstrap over items,
+    with the same draws for both methods, and one over seeds. A bootstrap of n values is too narrow
+    for small n, so that over seeds is widened by sqrt(n / (n - 1)) t_{n-1} / z (the "expanded
+    percentiles" of Hesterberg 2015, doi:10.1080/00031305.2015.1089789). With one seed the interval
+    is for other items only. Without a common seed everything but the counts is NaN.
+
+    The p-value is that of a two-sided permutation test that swaps the two methods' predictions of
+    an item, for all its seeds together (approximate randomisation, Noreen 1989). It is about these
+    trained models: it knows of no other seeds.
+
+    Raises
+    ------
+    ValueError
+        If the two do not have the same items and labels.
+    """
+    features, value = _metric(metric)
+    predictions, label = _aligned(items_a, items_b, metric)
+    _, seeds, items = predictions.shape
+    if not seeds:
+        return Difference(np.nan, np.nan, np.nan, np.nan, items, 0)
+    pair = features(predictions, label)
+    observed = float(_difference(value(pair.mean(axis=2))).mean())
+    low, high = np.quantile(_bootstrap(pair, value, resamples, rng), [0.025, 0.975])
+    swapped = _permuted(pair, value, resamples, rng)
+    # equal differences must count as equal in spite of the order of their sums
+    hits = np.count_nonzero(np.abs(swapped) >= abs(observed) - 1e-12)
+    p_value = float((1 + hits) / (1 + resamples))
+    return Difference(observed, float(low), float(high), p_value, items, seeds)
+
+
+def holm(p_values: Sequence[float] | Floats) -> Floats:
+    """P-values adjusted for their number by Holm's step-down method (1979); NaN are left out."""
+    adjusted = np.array(p_values, dtype=np.float64)
+    order = np.argsort(adjusted)[: np.count_nonzero(~np.isnan(adjusted))]
+    stepped = np.maximum.accumulate(adjusted[order] * np.arange(order.size, 0, -1))
+    adjusted[order] = np.minimum(stepped, 1.0)
+    return adjusted
+
+
+def _aligned(items_a: pd.DataFrame, items_b: pd.DataFrame, metric: str) -> tuple[Floats, Floats]:
+    """Predictions of both on their common seeds, (2, seeds, items), and labels, (items,)."""
+    seeds = sorted(set(items_a["seed"]) & set(items_b["seed"]))
+    items = items_a["item"].nunique()
+    a, b = (
+        table[table["seed"].isin(seeds)].set_index(["seed", "item"]).sort_index()
+        for table in (items_a, items_b)
+    )
+    if not a.index.equals(b.index) or not a["label"].equals(b["label"]):
+        raise ValueError("paired difference: the two methods were not scored on the same items")
+    hits = metric.startswith("accuracy")
+    column = "correct" if hits else "prediction"
+    values = [table[column].to_numpy(float).reshape(len(seeds), items) for table in (a, b)]
+    label = a["label"].to_numpy(float)[:items]
+    return np.stack(values), np.ones_like(label) if hits else label
+
+
+def _bootstrap(pair: Floats, value: Value, resamples: int, rng: np.random.Generator) -> Floats:
+    """Differences under draws of items and of seeds: (resamples,)."""
+    _, seeds, items, _ = pair.shape
+    over_items = np.concatenate(
+        [
+            _difference(value(_weighted(weights, pair))).mean(axis=1)
+            for weights in _item_weights(items, resamples, rng)
+        ]
+    )
+    if seeds == 1:
+        return over_items
+    per_seed = _difference(value(pair.mean(axis=2)))
+    widen = np.sqrt(seeds / (seeds - 1)) * stats.t.ppf(0.975, seeds - 1) / stats.norm.ppf(0.975)
+    over_seeds = rng.choice(per_seed - per_seed.mean(), size=(resamples, seeds)).mean(axis=1)
+    return np.asarray(over_items + widen * over_seeds)
+
+
+def _permuted(pair: Floats, value: Value, resamples: int, rng: np.random.Generator) -> Floats:
+    """Seed-averaged differences after swapping the methods on random halves of the items."""
+    change = (pair[1] - pair[0])[None]
+    means = pair.mean(axis=2)[:, None]
+    differences = []
+    for swap in _swaps(pair.shape[2], resamples, rng):
+        moved = _weighted(swap, change)[0]
+        swapped = np.stack([means[0] + moved, means[1] - moved])
+        differences.append(_difference(value(swapped)).mean(axis=1))
+    return np.concatenate(differences)
+
+
+def _difference(pair: Floats) -> Floats:
+    return np.asarray(pair[0] - pair[1])
+
+
+def _item_weights(items: int, resamples: int, rng: np.random.Generator) -> Iterator[Floats]:
+    """How often each item is drawn with replacement, over their number: (batch, items)."""
+    for start in range(0, resamples, _BATCH):
+        rows = min(_BATCH, resamples - start)
+        flat = rng.integers(items, size=(rows, items)) + items * np.arange(rows)[:, None]
+        counts = np.bincount(flat.ravel(), minlength=rows * items).reshape(rows, items)
+        yield counts / items
+
+
+def _swaps(items: int, resamples: int, rng: np.random.Generator) -> Iterator[Floats]:
+    """Which items swap the methods, over their number: (batch, items)."""
+    for start in range(0, resamples, _BATCH):
+        yield rng.integers(2, size=(min(_BATCH, resamples - start), items)) / items
+
+
+def _weighted(weights: Floats, features: Floats) -> Floats:
+    """Sums over items: (draws, items) and (pair, seeds, items, k) to (pair, draws, seeds, k)."""
+    return np.moveaxis(np.tensordot(weights, features, axes=(1, 2)), 0, 1)
+
+
+def _float(prediction: npt.ArrayLike, label: npt.ArrayLike) -> tuple[Floats, Floats]:
+    return np.asarray(prediction, dtype=np.float64), np.asarray(label, dtype=np.float64)
+
+
+# Features: predictions (..., items) and labels (items,) to (..., items, k).
+# Values: averages over items (..., k) to (...).
+
+
+def _hits(prediction: Floats, label: Floats) -> Floats:
+    return np.asarray(prediction == label, dtype=np.float64)[..., None]
+
+
+def _first(average: Floats) -> Floats:
+    return np.asarray(average[..., 0])
+
+
+def _positives(prediction: Floats, label: Floats) -> Floats:
+    said, true = prediction == 1, np.broadcast_to(label == 1, prediction.shape)
+    return np.stack([said & true, said, true], axis=-1).astype(np.float64)
+
+
+def _f1(average: Floats) -> Floats:
+    both, said, true = np.moveaxis(average, -1, 0)
+    return _ratio(2 * both, said + true)
+
+
+def _classes(prediction: Floats, label: Floats) -> Floats:
+    names = np.union1d(prediction, label)
+    said = prediction[..., None] == names
+    true = np.broadcast_to(label[:, None] == names, said.shape)
+    hit = (prediction == label)[..., None]
+    return np.concatenate([hit, said, true], axis=-1).astype(np.float64)
+
+
+def _matthews(average: Floats) -> Floats:
+    hit, shares = average[..., 0], average[..., 1:]
+    said, true = np.split(shares, 2, axis=-1)
+    spread = (1 - (said**2).sum(axis=-1)) * (1 - (true**2).sum(axis=-1))
+    return _ratio(hit - (said * true).sum(axis=-1), np.sqrt(np.maximum(spread, 0)))
+
+
+def _moments(prediction: Floats, label: Floats) -> Floats:
+    # centred, since moments of values far from zero lose digits; by a constant that does not depend
+    # on the predictions, so that those of two methods may be mixed
+    x = prediction - label.mean()
+    y = np.broadcast_to(label - label.mean(), x.shape)
+    return np.stack([x, y, x * x, y * y, x * y], axis=-1)
+
+
+def _rank_moments(prediction: Floats, label: Floats) -> Floats:
+    # ranks among all items; a resample keeps them
+    return _moments(stats.rankdata(prediction, axis=-1), stats.rankdata(label))
+
+
+def _correlation(average: Floats) -> Floats:
+    x, y, xx, yy, xy = np.moveaxis(average, -1, 0)
+    spread = np.maximum(xx - x * x, 0) * np.maximum(yy - y * y, 0)
+    return _ratio(xy - x * y, np.sqrt(spread))
+
+
+def _ratio(top: Floats, bottom: Floats) -> Floats:
+    # constant predictions: their spread is zero up to rounding
+    defined = bottom > 1e-7
+    return np.where(defined, top / np.where(defined, bottom, 1), 0.0)
+
+
+_METRICS: dict[str, tuple[Features, Value]] = {
+    "accuracy": (_hits, _first),
+    "matthews": (_classes, _matthews),
+    "f1": (_positives, _f1),
+    "pearson": (_moments, _correlation),
+    "spearman": (_rank_moments, _correlation),
+}
+
+
+def _metric(name: str) -> tuple[Features, Value]:
+    try:
+        return _METRICS[name.split("_", maxsplit=1)[0]]
+    except KeyError:
+        known = ", ".join(_METRICS)
+        raise ValueError(f"metric '{name}' cannot be computed from items; known: {known}") from None

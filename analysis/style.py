@@ -1,0 +1,115 @@
+"""How methods, tasks and metrics look and are called, in every figure and table alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+
+import matplotlib as mpl
+from matplotlib.colors import to_hex, to_rgb
+from matplotlib.figure import Figure
+
+mpl.rc_file(Path(__file__).with_name("matplotlibrc"))
+
+PANEL = (3.3, 2.7)  # inches, width and height of one panel
+CONTROL = "#777777"  # what is no method: floors, ceilings, the base model
+
+
+@dataclass(frozen=True)
+class Style:
+    """Colour, marker and line of a variant; each alone tells it apart, so that grey print reads."""
+
+    color: str
+    marker: str
+    line: str | tuple[float, tuple[float, ...]]
+
+
+# Colours of Okabe and Ito (2008), which colour-blind readers can tell apart.
+_KNOWN = {
+    "base": Style(CONTROL, "", ":"),
+    "full": Style("#000000", "s", "-"),
+    "lora": Style("#0072B2", "^", "--"),
+    "lora-xs": Style("#009E73", "D", "-."),
+    "lora-sb": Style("#D55E00", "o", "-"),
+}
+_FREE = [
+    Style(color, marker, line)
+    for (marker, line), color in product(
+        [("v", (0, (1, 1))), ("P", (0, (5, 1))), ("X", (0, (3, 1, 1, 1))), ("*", (0, (8, 2)))],
+        ["#CC79A7", "#56B4E9", "#E69F00", "#882255", "#999933", "#332288"],
+    )
+]
+_LABELS = {
+    "base": "base model",
+    "full": "full fine-tuning",
+    "lora": "LoRA",
+    "lora-xs": "LoRA-XS",
+    "lora-sb": "LoRA-SB",
+}
+_TASKS = {"sst2": "SST-2", "mrpc": "MRPC", "stsb": "STS-B", "cola": "CoLA"}
+_METRICS = {
+    "accuracy": "Accuracy",
+    "accuracy_strict": "Accuracy, strict",
+    "accuracy_flexible": "Accuracy",
+    "matthews": "Matthews correlation",
+    "f1": "F1",
+    "pearson": "Pearson correlation",
+    "spearman": "Spearman correlation",
+}
+
+
+def ordered(variants: Iterable[str]) -> list[str]:
+    """Distinct variants: the known ones from the base model to LoRA-SB, then the others by name."""
+    distinct = set(variants)
+    return [name for name in _KNOWN if name in distinct] + sorted(distinct - _KNOWN.keys())
+
+
+def styles(variants: Iterable[str]) -> dict[str, Style]:
+    """The style of each variant; those without one of their own get the free ones by name.
+
+    Free styles differ in colour first, and in marker and line from the seventh on.
+    """
+    names = ordered(variants)
+    unknown = [name for name in names if name not in _KNOWN]
+    free = dict(zip(unknown, _FREE, strict=False))
+    if len(free) < len(unknown):
+        raise ValueError(f"{len(unknown)} variants need a style, {len(_FREE)} are left")
+    return {name: _KNOWN.get(name) or free[name] for name in names}
+
+
+def label(variant: str, rank: int = 0) -> str:
+    """What a reader sees for a variant, with its rank where it has one."""
+    name = _LABELS.get(variant, variant)
+    return f"{name}, r = {rank}" if rank else name
+
+
+def task_label(task: str) -> str:
+    """A task's name in titles and columns."""
+    return _TASKS.get(task, task.capitalize())
+
+
+def metric_label(metric: str) -> str:
+    """A metric's name, without unit."""
+    return _METRICS.get(metric, metric.replace("_", " ").capitalize())
+
+
+def percent_label(metric: str) -> str:
+    """An axis label for a metric drawn times 100."""
+    name = metric_label(metric)
+    return f"100 x {name}" if "correlation" in name else f"{name} (%)"
+
+
+def shade(color: str, rank: int, ranks: Iterable[int]) -> str:
+    """A variant's colour, mixed with white for all but its largest rank."""
+    larger = sum(other > rank for other in set(ranks))
+    share = 0.72**larger
+    red, green, blue = (share * part + 1 - share for part in to_rgb(color))
+    return to_hex((red, green, blue))
+
+
+def save(figure: Figure, pdf: str | Path, png: str | Path) -> None:
+    """Write a figure as PDF and PNG, without dates: equal figures are equal bytes."""
+    figure.savefig(pdf, metadata={"CreationDate": None, "Producer": None, "Creator": None})
+    figure.savefig(png, metadata={"Software": None})

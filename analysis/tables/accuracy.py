@@ -1,0 +1,86 @@
+"""Scores by method, rank and task: mean over seeds, interval, number of seeds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from analysis import formats, stats, style
+from analysis.tidy import POINT, read, rows, succeeded
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+MEAN = "mean"  # stands for a task: the mean over all tasks
+
+
+def accuracy(runs: pd.DataFrame) -> pd.DataFrame:
+    """Mean, 95 % t interval over seeds and n of each model, task, variant and rank; long format.
+
+    Rows with task `mean` average the scores of a seed over all tasks of the model first; a seed
+    that lacks a task is not in them.
+    """
+    done = succeeded(runs)
+    over_tasks = done.groupby(["model", "variant", "rank", "seed"], sort=False)["score"].agg(
+        ["mean", "size"]
+    )
+    tasks = runs.groupby("model")["task"].nunique()
+    complete = over_tasks[
+        over_tasks["size"] == tasks.loc[over_tasks.index.get_level_values(0)].to_numpy()
+    ]
+    complete = complete.rename(columns={"mean": "score"}).reset_index().assign(task=MEAN, metric="")
+    keys = [*POINT, "metric"]
+    table = stats.means(pd.concat([done, complete], ignore_index=True), keys, "score")
+    return formats.by_variant(table, first=["model", "task"])
+
+
+def printed(table: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+    """One row a method and rank, one column a task, cells such as `81.2 ± 1.3 (3)`."""
+    cells = {
+        (row.model, row.variant, row.rank, row.task): formats.mean_and_half_width(
+            row.mean, row.low, row.high, row.n
+        )
+        for row in rows(table)
+    }
+    tasks = runs[["task", "metric"]].drop_duplicates()
+    points = runs[["model", "variant", "rank"]].drop_duplicates()
+    lines = []
+    for point in rows(formats.by_variant(points, first=["model"])):
+        key = (point.model, point.variant, point.rank)
+        line = {
+            "Model": point.model,
+            "Method": style.label(point.variant),
+            "Rank": str(point.rank or formats.MISSING),
+        }
+        for column in rows(tasks):
+            name = f"{style.task_label(column.task)}, {style.metric_label(column.metric).lower()}"
+            line[name] = cells.get((*key, column.task), formats.MISSING)
+        if len(tasks) > 1:
+            line["Mean over tasks"] = cells.get((*key, MEAN), formats.MISSING)
+        lines.append(line)
+    return formats.without_single_model(pd.DataFrame(lines))
+
+
+def notes(runs: pd.DataFrame) -> list[str]:
+    """How to read a cell, and the cells that failed."""
+    lines = ["Score x 100: mean over seeds ± half of the 95 % t interval (number of seeds)."]
+    failed = [
+        f"{style.task_label(row.task)}, {style.label(row.variant, row.rank)}, seed {row.seed}"
+        f" ({row.reason})"
+        for row in rows(runs[runs["status"] != "ok"])
+    ]
+    return lines + ([f"Without a score: {'; '.join(failed)}."] if failed else [])
+
+
+if "snakemake" in globals():
+    all_runs = read(snakemake.input.runs)
+    table = accuracy(all_runs)
+    formats.write(
+        table,
+        printed(table, all_runs),
+        notes(all_runs),
+        csv=snakemake.output.csv,
+        md=snakemake.output.md,
+        tex=snakemake.output.tex,
+    )

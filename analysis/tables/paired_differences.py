@@ -1,0 +1,131 @@
+"""Which methods differ: paired differences on the same test items and seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from analysis import formats, stats, style
+from analysis.tidy import groups, read
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+FULL, LORA = "full", "lora"  # what every method is compared with
+LEVEL = 0.05
+
+NOTES = [
+    "A - B: score of A minus score of B, in points (score x 100), mean over their common seeds.",
+    "Interval: for other test items and other seeds. p: paired permutation test on these items and"
+    " these trained models; Holm p: adjusted for all comparisons of the task.",
+    "A is called higher or lower where Holm p is below 0.05 and the interval leaves out zero.",
+]
+
+Point = tuple[str, int]  # variant, rank
+
+
+def pairs(scores: dict[Point, float]) -> Iterator[tuple[Point, Point]]:
+    """What is compared on one task: (a, b) for the difference a - b, each pair once.
+
+    All variants of one rank with each other; each point with a rank with full fine-tuning; each
+    point of another variant with the best rank of LoRA. What LoRA's best rank is, the test scores
+    say, which favours LoRA.
+
+    Parameters
+    ----------
+    scores
+        Mean score of each variant and rank.
+    """
+    places = {name: place for place, name in enumerate(style.ordered(name for name, _ in scores))}
+    ranked = sorted(
+        (point for point in scores if point[1]), key=lambda point: (point[1], places[point[0]])
+    )
+    found = [(b, a) for a, b in combinations(ranked, 2) if a[1] == b[1]]
+    if (FULL, 0) in scores:
+        found += [(point, (FULL, 0)) for point in ranked]
+    lora = [point for point in ranked if point[0] == LORA]
+    if lora:
+        best = max(lora, key=scores.__getitem__)
+        found += [(point, best) for point in ranked if point[0] != LORA]
+    seen: set[frozenset[Point]] = set()
+    for a, b in found:
+        if frozenset((a, b)) not in seen:
+            seen.add(frozenset((a, b)))
+            yield a, b
+
+
+def paired_differences(
+    items: pd.DataFrame, rng: np.random.Generator, resamples: int = 9999
+) -> pd.DataFrame:
+    """One row a comparison; see `pairs` and `analysis.stats.paired_difference`.
+
+    `p_holm` is adjusted within a model and task. `verdict` is `higher` or `lower` (of a) where
+    `p_holm` < 0.05 and the interval excludes 0, else `cannot be told`.
+    """
+    rows = []
+    for (model, task, metric), part in groups(items, ["model", "task", "metric"]):
+        points: dict[Point, pd.DataFrame] = dict(groups(part, ["variant", "rank"]))
+        scores = {point: seed_mean(group, metric) for point, group in points.items()}
+        compared = []
+        for a, b in pairs(scores):
+            found = stats.paired_difference(points[a], points[b], metric, rng, resamples)
+            names = {"variant_a": a[0], "rank_a": a[1], "variant_b": b[0], "rank_b": b[1]}
+            compared.append({"model": model, "task": task, "metric": metric} | names | vars(found))
+        adjusted = stats.holm([row["p_value"] for row in compared])
+        rows += [row | {"p_holm": p} for row, p in zip(compared, adjusted, strict=True)]
+    columns = ["model", "task", "metric", "variant_a", "rank_a", "variant_b", "rank_b"]
+    columns += ["value", "low", "high", "p_value", "p_holm", "items", "seeds"]
+    table = pd.DataFrame(rows, columns=columns)
+    return table.rename(columns={"value": "difference"}).assign(verdict=verdicts(table))
+
+
+def seed_mean(items: pd.DataFrame, metric: str) -> float:
+    """The metric of each seed's items, averaged over seeds."""
+    by_seed = [group for _, group in items.groupby("seed")]
+    return float(np.mean([stats.item_score(metric, group) for group in by_seed]))
+
+
+def verdicts(table: pd.DataFrame) -> list[str]:
+    """What may be said about each row."""
+    sure = (table["p_holm"] < LEVEL) & ((table["low"] > 0) | (table["high"] < 0))
+    signs = np.where(table["value"] > 0, "higher", "lower")
+    return [
+        str(sign) if known else "cannot be told" for sign, known in zip(signs, sure, strict=True)
+    ]
+
+
+def printed(table: pd.DataFrame) -> pd.DataFrame:
+    """The same as text, differences in points."""
+    text = pd.DataFrame(
+        {
+            "Model": table["model"],
+            "Task": table["task"].map(style.task_label),
+            "A": list(map(style.label, table["variant_a"], table["rank_a"])),
+            "B": list(map(style.label, table["variant_b"], table["rank_b"])),
+            "A - B": table["difference"].map(formats.percent),
+            "95 % interval": list(map(formats.interval, table["low"], table["high"])),
+            "p": table["p_value"].map(formats.p_value),
+            "Holm p": table["p_holm"].map(formats.p_value),
+            "Items": table["items"].map(formats.count),
+            "Seeds": table["seeds"].astype(str),
+            "A is": table["verdict"],
+        }
+    )
+    return formats.without_single_model(text)
+
+
+if "snakemake" in globals():
+    generator = np.random.default_rng(snakemake.params.get("seed", 0))
+    table = paired_differences(read(snakemake.input.items), generator)
+    formats.write(
+        table,
+        printed(table),
+        NOTES,
+        csv=snakemake.output.csv,
+        md=snakemake.output.md,
+        tex=snakemake.output.tex,
+    )

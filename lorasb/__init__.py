@@ -1,0 +1,51 @@
+"""LoRA-SB and LoRA-XS as a PEFT method, and the benchmark around them.
+
+Names are imported when they are used, so that `import lorasb` costs nothing. Once PEFT is imported,
+before or after, it knows the method `lora_xs`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from wrapt import when_imported
+
+if TYPE_CHECKING:
+    from lorasb.export import export_lora
+    from lorasb.gradients import estimate_gradients, load_gradients, save_gradients
+    from lorasb.initialize import initialize_lora_sb
+    from lorasb.tuner import LoraXSConfig
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "LoraXSConfig",
+    "estimate_gradients",
+    "export_lora",
+    "initialize_lora_sb",
+    "load_gradients",
+    "save_gradients",
+]
+
+_MODULES = {
+    "LoraXSConfig": "lorasb.tuner",
+    "estimate_gradients": "lorasb.gradients",
+    "export_lora": "lorasb.export",
+    "initialize_lora_sb": "lorasb.initialize",
+    "load_gradients": "lorasb.gradients",
+    "save_gradients": "lorasb.gradients",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module 'lorasb' has no attribute '{name}'")
+    return getattr(import_module(_MODULES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULES})
+
+
+when_imported("peft")(lambda _: import_module("lorasb.tuner"))

@@ -1,0 +1,190 @@
+"""The command line: `python -m lorasb VERB ...`, one verb for each rule that computes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+
+from lorasb.errors import UserError
+from lorasb.grid import Cell
+
+Arguments = argparse.Namespace
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb. Returns 0, or 1 after a line on stderr that says what the user can mend."""
+    arguments = _parser().parse_args(argv)
+    try:
+        if getattr(arguments, "threads", None):
+            import torch
+
+            torch.set_num_threads(arguments.threads)
+        arguments.run(arguments)
+    except UserError as error:
+        sys.stderr.write(f"lorasb {arguments.verb}: error: {error}\n")
+        return 1
+    except BrokenPipeError:
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m lorasb", description="Steps of the benchmark; run from the project's root."
+    )
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    task = ("study", "model", "task")
+    cell = (*task, "variant", "rank", "lr", "seed")
+    threads = "threads"
+    _verb(verbs, "prepare", _prepare, task, "tokenise the splits of a task")
+    _verb(verbs, "estimate-gradient", _estimate, (*task, "seed", threads), "gradient at the base model")
+    _verb(
+        verbs, "factorize-gradient", _factorize_gradient, (*task, "seed", threads), "SVD of the step"
+    )
+    _verb(
+        verbs, "factorize-weights", _factorize_weights, ("study", "model", threads), "SVD of weights"
+    )
+    train = _verb(verbs, "train", _train, (*cell, threads), "train one cell")
+    train.add_argument("--cell-hash", help="refuse to run if the settings have another hash")
+    _verb(verbs, "predict", _predict, (*cell, threads), "predict with a trained cell")
+    for name, run, arguments, text in (
+        ("score", _score, (*task, "split"), "metrics and per-item scores of all cells of a task"),
+        ("directions", _directions, (*task, "seed", threads), "updates against full fine-tuning's"),
+        ("collect", _collect, ("study",), "the tidy tables of a study"),
+        ("collect-sweep", _collect_sweep, ("study",), "the tables of a study's sweep"),
+    ):
+        verb = _verb(verbs, name, run, arguments, text)
+        verb.add_argument("--available", action="store_true", help="leave out cells that failed")
+    _verb(verbs, "count", _count, ("model", "method", "rank"), "closed-form parameter counts")
+    pretrain = _verb(verbs, "pretrain", _pretrain, (threads,), "build the bundled model again")
+    pretrain.add_argument("--output", required=True)
+    return parser
+
+
+def _verb(
+    verbs: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    run: Callable[[Arguments], None],
+    arguments: Sequence[str],
+    text: str,
+) -> argparse.ArgumentParser:
+    verb = verbs.add_parser(name, help=text, description=text)
+    for argument in arguments:
+        number = argument in {"rank", "seed", "threads"}
+        optional = {"threads", "rank"} if name == "count" else {"threads"}
+        verb.add_argument(
+            f"--{argument}", type=int if number else str, required=argument not in optional
+        )
+    verb.set_defaults(run=run)
+    return verb
+
+
+def _cell(arguments: Arguments) -> Cell:
+    return Cell(
+        arguments.study,
+        arguments.model,
+        arguments.task,
+        arguments.variant,
+        arguments.rank,
+        arguments.lr,
+        arguments.seed,
+    )
+
+
+def _prepare(arguments: Arguments) -> None:
+    from lorasb.pipeline import prepare_task
+
+    prepare_task(arguments.study, arguments.model, arguments.task)
+
+
+def _estimate(arguments: Arguments) -> None:
+    from lorasb.pipeline import estimate_gradient
+
+    estimate_gradient(arguments.study, arguments.model, arguments.task, arguments.seed)
+
+
+def _factorize_gradient(arguments: Arguments) -> None:
+    from lorasb.pipeline import factorize_gradient
+
+    factorize_gradient(arguments.study, arguments.model, arguments.task, arguments.seed)
+
+
+def _factorize_weights(arguments: Arguments) -> None:
+    from lorasb.pipeline import factorize_weights
+
+    factorize_weights(arguments.study, arguments.model)
+
+
+def _train(arguments: Arguments) -> None:
+    from lorasb.pipeline import train_cell
+
+    train_cell(_cell(arguments), arguments.cell_hash)
+
+
+def _predict(arguments: Arguments) -> None:
+    from lorasb.pipeline import predict_cell
+
+    predict_cell(_cell(arguments))
+
+
+def _score(arguments: Arguments) -> None:
+    from lorasb.collect import score_task
+
+    score_task(
+        arguments.study,
+        arguments.model,
+        arguments.task,
+        arguments.split,
+        available=arguments.available,
+    )
+
+
+def _directions(arguments: Arguments) -> None:
+    from lorasb.directions import probe_directions
+
+    probe_directions(
+        arguments.study,
+        arguments.model,
+        arguments.task,
+        arguments.seed,
+        available=arguments.available,
+    )
+
+
+def _collect(arguments: Arguments) -> None:
+    from lorasb.collect import collect
+
+    collect(arguments.study, available=arguments.available)
+
+
+def _collect_sweep(arguments: Arguments) -> None:
+    from lorasb.collect import collect_sweep
+
+    collect_sweep(arguments.study, available=arguments.available)
+
+
+def _count(arguments: Arguments) -> None:
+    from lorasb import config
+    from lorasb.counts import count_report
+    from lorasb.models import ModelSpec
+    from lorasb.registry import variant_method
+
+    method = variant_method(arguments.method)
+    spec = ModelSpec.from_config(config.load_model_config(arguments.model))
+    names = {"model": arguments.model, "method": arguments.method}
+    report = names | count_report(spec, method.count, arguments.rank or 0)
+    sys.stdout.write(json.dumps(report, indent=2) + "\n")
+
+
+def _pretrain(arguments: Arguments) -> None:
+    from pathlib import Path
+
+    from lorasb.quickstart.pretrain import pretrain
+
+    pretrain(Path(arguments.output), threads=arguments.threads or 1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

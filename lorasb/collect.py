@@ -1,0 +1,224 @@
+"""From the files of cells to the tidy tables of a study. Needs no GPU and can be run again alone."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lorasb import config, grid
+from lorasb.counts import Counts
+from lorasb.errors import UserError
+from lorasb.files import atomic, read_json, read_jsonl
+from lorasb.grid import Cell
+from lorasb.models import ModelSpec, head_parameters, skeleton, target_shapes
+from lorasb.registry import variant_method
+from lorasb.score import score_cells
+from lorasb.tasks.base import Task
+
+FLOAT_BYTES = 4  # adapters and heads are stored in float32
+
+
+def score_task(study: str, model: str, task: str, split: str, *, available: bool) -> None:
+    """Rule `score`: metrics and per-item scores of all cells of one task and split."""
+    cells = grid.final_cells(study) if split == "test" else grid.sweep_cells(study)
+    chosen = [
+        (cell.columns, cell.folder / "predictions.jsonl")
+        for cell in cells
+        if (cell.model, cell.task) == (model, task)
+    ]
+    if available:
+        chosen = [(columns, path) for columns, path in chosen if path.exists()]
+    folder = Path(grid.SCORES.format(study=study, model=model, task=task))
+    score_cells(
+        Task.from_config(task, config.load_task_config(task)),
+        chosen,
+        split_path=Path(grid.DATA.format(study=study, model=model, task=task)) / f"{split}.parquet",
+        metrics_path=folder / f"{split}.metrics.csv",
+        items_path=folder / f"{split}.items.parquet",
+    )
+
+
+def collect(study: str, *, available: bool) -> None:
+    """Rule `collect`: `runs`, `scores`, `items`, `losses` and `directions` of the final cells."""
+    cells = grid.final_cells(study)
+    scores = _scores(cells, "test")
+    present = [cell for cell in cells if _present(cell, available=available)]
+    tables = Path(grid.TABLES.format(study=study))
+    _write(pd.DataFrame([run_row(cell, scores) for cell in cells]), tables / "runs.csv")
+    _write(scores, tables / "scores.csv")
+    _write(_losses(present), tables / "losses.csv")
+    _write(_directions(cells, available=available), tables / "directions.csv")
+    items = [pd.read_parquet(folder / "test.items.parquet") for folder in _score_folders(cells)]
+    with atomic(tables / "items.parquet") as partial:
+        pd.concat(items, ignore_index=True).to_parquet(partial, index=False)
+
+
+def collect_sweep(study: str, *, available: bool) -> None:
+    """Rule `select_lr`: the sweep's scores, and the learning rates they choose."""
+    cells = grid.sweep_cells(study)
+    scores = _scores(cells, "selection")
+    if not available:
+        for cell in cells:
+            _present(cell, available=False)
+    rows = []
+    for cell in cells:
+        metric, score = _primary(cell, scores)
+        status = "ok" if score is not None else "failed"
+        rows.append({**cell.columns, "metric": metric, "score": score, "status": status})
+    tables = Path(grid.TABLES.format(study=study))
+    sweep = pd.DataFrame(rows)
+    _write(sweep, tables / "sweep.csv")
+    with atomic(tables / "selected_lr.tsv") as partial:
+        select_rates(sweep).to_csv(partial, sep="\t", index=False, float_format="%.4f")
+
+
+def select_rates(sweep: pd.DataFrame) -> pd.DataFrame:
+    """The learning rate with the best mean score of each model, task, variant and rank.
+
+    A rate at which a cell failed cannot be chosen; of equal scores the lower rate wins. `edge` says
+    whether the chosen rate is the lowest or highest that was tried.
+    """
+    rows = []
+    for key, group in sweep.groupby(["model", "task", "variant", "rank"], sort=False):
+        means = group.groupby("lr")["score"].agg(["mean", "size", "count"])
+        means = means.loc[sorted(means.index, key=float)]
+        usable = means[means["size"] == means["count"]]
+        if usable.empty:
+            raise UserError(f"sweep: every learning rate failed for {', '.join(map(str, key))}")
+        best = usable["mean"].idxmax()
+        edge = {means.index[0]: "low", means.index[-1]: "high"}.get(best, "none")
+        names = dict(zip(("model", "task", "variant", "rank"), key, strict=True))
+        score, seeds = usable.loc[best, ["mean", "size"]]
+        rows.append({**names, "lr": best, "score": score, "seeds": int(seeds), "edge": edge})
+    return pd.DataFrame(rows)
+
+
+def run_row(cell: Cell, scores: pd.DataFrame) -> dict[str, Any]:
+    """One row of `runs`: the cell, its primary score, its costs; or why it failed."""
+    metric, score = _primary(cell, scores)
+    variant = config.load_variant(cell.variant)
+    row: dict[str, Any] = {
+        "study": cell.study,
+        **cell.columns,
+        "method": variant["method"],
+        "label": variant["label"],
+        "status": "ok" if score is not None else "failed",
+        "reason": "" if score is not None else _reason(cell),
+        "metric": metric,
+        "score": score,
+    }
+    return row | _count_columns(cell_counts(cell)) | (_cost_columns(cell) if score is not None else {})
+
+
+def cell_counts(cell: Cell) -> Counts:
+    """The closed-form parameter counts of a cell."""
+    shapes, base_params, head = _shapes(cell.model, cell.task)
+    return variant_method(cell.variant).count(shapes, cell.rank, base_params).with_task_head(head)
+
+
+@cache
+def _shapes(model: str, task: str) -> tuple[dict[str, tuple[int, int]], int, int]:
+    """Shapes of the adapted weights, numbers of the whole model, numbers of its task head."""
+    data = config.load_task_config(task)
+    spec = ModelSpec.from_config(config.load_model_config(model))
+    network = skeleton(spec, kind=data["kind"], num_labels=data.get("num_labels", 1))
+    head = spec.head_modules(data["kind"])
+    shapes = target_shapes(network, spec.target_modules, exclude=head)
+    in_head = sum(value.numel() for value in head_parameters(network, head).values())
+    return shapes, network.num_parameters(), in_head
+
+
+def _count_columns(counts: Counts) -> dict[str, Any]:
+    return {
+        "trainable_parameters": counts.trainable,
+        "task_head_parameters": counts.task_head,
+        "stored_parameters": counts.stored,
+        "stored_bytes": FLOAT_BYTES * (counts.stored + counts.task_head),
+        "served_parameters": counts.served,
+        # AdamW keeps two float32 numbers for each trained one
+        "optimizer_state_bytes": FLOAT_BYTES * 2 * (counts.trainable + counts.task_head),
+    }
+
+
+def _cost_columns(cell: Cell) -> dict[str, Any]:
+    timing = read_json(cell.folder / "timing.json")
+    needs = variant_method(cell.variant).needs
+    gradient = factors = 0.0
+    if "gradient_factors" in needs:
+        gradient = read_json(cell.path(grid.GRADIENT) / "gradient.json")["seconds"]
+        factors = read_json(cell.path(grid.GRADIENT_FACTORS) / "factors.json")["seconds"]
+    if "weight_factors" in needs:
+        factors = read_json(cell.path(grid.WEIGHT_FACTORS) / "factors.json")["seconds"]
+    return {
+        "gradient_seconds": gradient,
+        "factorize_seconds": factors,
+        "train_seconds": timing["train_seconds"],
+        "predict_seconds": read_json(cell.folder / "predict_timing.json")["seconds"],
+        "peak_memory_bytes": timing["peak_memory_bytes"],
+        "tokens_per_second": timing["tokens_per_second"],
+    }
+
+
+def _primary(cell: Cell, scores: pd.DataFrame) -> tuple[str, float | None]:
+    metric = config.load_task_config(cell.task)["primary"]
+    wanted = scores["metric"] == metric
+    for name, value in cell.columns.items():
+        wanted &= scores[name] == value
+    found = scores.loc[wanted, "value"]
+    return metric, None if found.empty else float(found.iloc[0])
+
+
+def _scores(cells: list[Cell], split: str) -> pd.DataFrame:
+    paths = [folder / f"{split}.metrics.csv" for folder in _score_folders(cells)]
+    tables = []
+    for folder, path in zip(_score_folders(cells), paths, strict=True):
+        model, task = folder.parts[-2:]
+        # the learning rate is a name, not a number
+        table = pd.read_csv(path, dtype={"lr": str})
+        keep = table.drop(columns=["model", "task"], errors="ignore")
+        tables.append(keep.assign(model=model, task=task))
+    table = pd.concat(tables, ignore_index=True)
+    first = list(grid.COLUMNS)
+    return table[first + [name for name in table if name not in first]]
+
+
+def _score_folders(cells: list[Cell]) -> list[Path]:
+    return list(dict.fromkeys(cell.path(grid.SCORES) for cell in cells))
+
+
+def _losses(cells: list[Cell]) -> pd.DataFrame:
+    keys = ("model", "task", "variant", "rank", "seed")
+    return pd.DataFrame(
+        [
+            {name: getattr(cell, name) for name in keys} | entry
+            for cell in cells
+            for entry in read_jsonl(cell.folder / "train.jsonl")
+        ],
+        columns=[*keys, "step", "loss", "learning_rate", "grad_norm"],
+    )
+
+
+def _directions(cells: list[Cell], *, available: bool) -> pd.DataFrame:
+    paths = dict.fromkeys(cell.path(grid.DIRECTIONS) / f"seed{cell.seed}.csv" for cell in cells)
+    tables = [pd.read_csv(path) for path in paths if path.exists() or not available]
+    return pd.concat(tables, ignore_index=True)
+
+
+def _present(cell: Cell, *, available: bool) -> bool:
+    path = cell.folder / "predictions.jsonl"
+    if not path.exists() and not available:
+        raise UserError(f"{path}: no such file; run the rule 'train' or use --available")
+    return path.exists()
+
+
+def _reason(cell: Cell) -> str:
+    path = cell.folder / "failed.json"
+    return str(read_json(path)["reason"]) if path.exists() else "not run"
+
+
+def _write(table: pd.DataFrame, path: Path) -> None:
+    with atomic(path) as partial:
+        table.to_csv(partial, index=False)

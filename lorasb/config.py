@@ -1,0 +1,139 @@
+"""Read the YAML files under `config/` and refuse what their schemas do not know."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+from functools import cache
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import best_match
+
+from lorasb.errors import UserError
+
+CONFIG = Path("config")
+Mapping = dict[str, Any]
+
+
+def load_config() -> Mapping:
+    """`config/config.yaml`: which study to run."""
+    return read_yaml(CONFIG / "config.yaml", "config")
+
+
+def load_defaults() -> Mapping:
+    """`config/defaults.yaml`: the settings that a study does not change."""
+    return read_yaml(CONFIG / "defaults.yaml", "settings")
+
+
+def load_study(name: str) -> Mapping:
+    """`config/studies/{name}.yaml`."""
+    return _load("study", "studies", name)
+
+
+def load_model_config(name: str) -> Mapping:
+    """`config/models/{name}.yaml`."""
+    return _load("model", "models", name)
+
+
+def load_task_config(name: str) -> Mapping:
+    """`config/tasks/{name}.yaml`."""
+    return _load("task", "tasks", name)
+
+
+def load_variant(name: str) -> Mapping:
+    """`config/methods/{name}.yaml`: a method with fixed arguments."""
+    return _load("variant", "methods", name)
+
+
+def names(folder: str) -> list[str]:
+    """The slugs that have a YAML file in `config/{folder}`."""
+    return sorted(path.stem for path in (CONFIG / folder).glob("*.yaml"))
+
+
+def merge(base: Mapping, changes: Mapping) -> Mapping:
+    """`base` with `changes` laid over it, key by key at every depth. Neither is modified."""
+    merged = copy.deepcopy(base)
+    for key, value in changes.items():
+        if isinstance(value, dict) and isinstance(merged.get(key), dict):
+            merged[key] = merge(merged[key], value)
+        else:
+            merged[key] = copy.deepcopy(value)
+    return merged
+
+
+def read_yaml(path: Path, schema: str) -> Mapping:
+    """Read one YAML file and check it against `lorasb/schemas/{schema}.schema.yaml`.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, is not YAML, repeats a key, or does not fit the schema.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{path}: no such file; run from the project's root, where config/ is"
+        ) from error
+    try:
+        data = yaml.load(text, Loader=_StrictLoader)
+    except yaml.YAMLError as error:
+        message = " ".join(str(error).split())
+        raise UserError(f"{path}: not valid YAML: {message}") from error
+    check(data, schema, str(path))
+    return cast(Mapping, data)
+
+
+def check(data: Any, schema: str, where: str) -> None:
+    """Check `data` against a schema; the error names the key and says what would be right."""
+    error = best_match(_validator(schema).iter_errors(data))
+    if error is None:
+        return
+    key = ".".join(str(part) for part in error.absolute_path) or "top level"
+    raise UserError(f"{where}: {key}: {_explain(error)}")
+
+
+def _explain(error: Any) -> str:
+    message = str(error.message)
+    if error.validator == "additionalProperties":
+        known = sorted(error.schema.get("properties", {}))
+        unknown = sorted(set(error.instance) - set(known))
+        message = f"unknown key {', '.join(map(repr, unknown))}; known: {', '.join(known)}"
+    hint = error.schema.get("hint")
+    return f"{message}; {hint}" if hint else message
+
+
+def _load(kind: str, folder: str, name: str) -> Mapping:
+    path = CONFIG / folder / f"{name}.yaml"
+    if CONFIG.is_dir() and not path.exists():
+        raise UserError(unknown(kind, name, names(folder)) + f" (there is no {path})")
+    return read_yaml(path, kind)
+
+
+def unknown(kind: str, name: str, known: list[str]) -> str:
+    """The message for a name that nothing has: nearest known name first, then all of them."""
+    near = difflib.get_close_matches(name, known, n=1)
+    meant = f"; did you mean '{near[0]}'?" if near else ";"
+    return f"unknown {kind} '{name}'{meant} known: {', '.join(known) or 'none'}"
+
+
+@cache
+def _validator(schema: str) -> Draft202012Validator:
+    path = Path(__file__).parent / "schemas" / f"{schema}.schema.yaml"
+    return Draft202012Validator(yaml.safe_load(path.read_text(encoding="utf-8")))
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """SafeLoader that refuses a key written twice, of which YAML would keep the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=deep) for key, _ in node.value]
+        twice = {key for key in keys if keys.count(key) > 1}
+        if twice:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"key {sorted(twice)[0]!r} appears twice", node.start_mark
+            )
+        return super().construct_mapping(node, deep=deep)

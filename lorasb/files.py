@@ -1,0 +1,99 @@
+"""Writing files so that a killed process never leaves half of one."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lorasb.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+
+@contextmanager
+def atomic(path: Path | str) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; move it to `path` only if the block succeeds."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_json(path: Path | str, data: Any) -> None:
+    """Write `data` as JSON with sorted keys; the same data give the same bytes."""
+    with atomic(path) as partial:
+        partial.write_text(json.dumps(data, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def write_jsonl(path: Path | str, rows: Iterable[dict[str, Any]]) -> None:
+    """Write one JSON object a line."""
+    with atomic(path) as partial, open(partial, "w", encoding="utf-8") as file:
+        for row in rows:
+            file.write(json.dumps(row, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path | str) -> Any:
+    """Read a JSON file.
+
+    Raises
+    ------
+    UserError
+        If the file is missing or is not JSON.
+    """
+    try:
+        return json.loads(_read_text(path))
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}: not valid JSON ({error}); delete it and run again") from error
+
+
+def read_jsonl(path: Path | str) -> list[dict[str, Any]]:
+    """Read one JSON object a line.
+
+    Raises
+    ------
+    UserError
+        If the file is missing or a line is not JSON; the message has the line's number.
+    """
+    rows = []
+    # not splitlines(): a generated answer may hold other line separators, such as U+2028
+    for number, line in enumerate(_read_text(path).rstrip("\n").split("\n"), start=1):
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            raise UserError(f"{path}, line {number}: not valid JSON; delete the file and run again") from error
+    return rows
+
+
+def load_tensors(path: Path | str) -> dict[str, torch.Tensor]:
+    """Read a safetensors file.
+
+    Raises
+    ------
+    UserError
+        If the file is missing or cut short.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file; run the rule that makes it") from error
+    except SafetensorError as error:
+        raise UserError(f"{path}: cut short or damaged ({error}); delete it and run again") from error
+
+
+def _read_text(path: Path | str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file; run the rule that makes it") from error

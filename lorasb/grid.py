@@ -1,0 +1,171 @@
+"""From a study to its cells, and from a cell to its path. No other module builds either.
+
+A cell is one run. Its path is its identity:
+`results/{study}/runs/{model}/{task}/{variant}/r{rank}/lr{lr}/seed{seed}/`.
+"""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from functools import cache
+from itertools import product
+from pathlib import Path
+
+from lorasb import config
+from lorasb.errors import UserError
+from lorasb.registry import variant_method
+
+# The folder patterns; the rules use the same constants, so a path is written down once.
+CELL = "results/{study}/runs/{model}/{task}/{variant}/r{rank}/lr{lr}/seed{seed}"
+DATA = "results/{study}/shared/data/{model}/{task}"
+GRADIENT = "results/{study}/shared/gradients/{model}/{task}/seed{seed}"
+GRADIENT_FACTORS = "results/{study}/shared/factors/{model}/{task}/seed{seed}"
+WEIGHT_FACTORS = "results/{study}/shared/factors/{model}/weights"
+SCORES = "results/{study}/scores/{model}/{task}"
+DIRECTIONS = "results/{study}/directions/{model}/{task}"
+TABLES = "results/{study}/tables"
+FIGURES = "results/{study}/figures"
+
+NO_RATE = "0"  # the learning rate of a method that trains nothing
+COLUMNS = ("model", "task", "variant", "rank", "lr", "seed")
+
+
+@dataclass(frozen=True, order=True)
+class Cell:
+    """One run: what it trains, on what, how, and with which seed."""
+
+    study: str
+    model: str
+    task: str
+    variant: str
+    rank: int
+    lr: str
+    seed: int
+
+    @property
+    def folder(self) -> Path:
+        """Where the cell's files are."""
+        return Path(CELL.format(**vars(self)))
+
+    def path(self, pattern: str) -> Path:
+        """A folder pattern of this module with the cell's coordinates filled in."""
+        return Path(pattern.format(**vars(self)))
+
+    @property
+    def split(self) -> str:
+        """The rows it is scored on: `selection` for a seed of the sweep, else `test`."""
+        sweep = config.load_study(self.study).get("sweep", {})
+        return "selection" if self.seed in sweep.get("seeds", []) else "test"
+
+    @property
+    def columns(self) -> dict[str, str | int]:
+        """The coordinates that tables of one study carry."""
+        return {name: getattr(self, name) for name in COLUMNS}
+
+
+def final_cells(study: str) -> list[Cell]:
+    """The cells whose test scores a study reports, at the learning rates it fixed or selected."""
+    cells = [
+        Cell(study, model, task, variant, rank, _rate(study, model, task, variant, rank), seed)
+        for model, task, variant, rank in _points(study)
+        for seed in _seeds(study, variant)
+    ]
+    both = sorted({cell.seed for cell in cells if cell.split == "selection"})
+    if both:
+        raise UserError(
+            f"config/studies/{study}.yaml: sweep.seeds has {both[0]}, which is a final seed; "
+            "a learning rate is chosen on other seeds than those that are reported"
+        )
+    return cells
+
+
+def sweep_cells(study: str) -> list[Cell]:
+    """The cells of the learning-rate sweep: other seeds, scored on the selection split."""
+    sweep = config.load_study(study).get("sweep")
+    if sweep is None:
+        raise UserError(f"config/studies/{study}.yaml: no key 'sweep'; nothing to sweep")
+    cells = []
+    for model, task, variant, rank in _points(study):
+        if not variant_method(variant).trains:
+            continue
+        rates = sweep["learning_rates"].get(variant)
+        if rates is None:
+            raise UserError(
+                f"config/studies/{study}.yaml: sweep.learning_rates has no entry for '{variant}'"
+            )
+        cells += [
+            Cell(study, model, task, variant, rank, lr, seed)
+            for lr, seed in product(rates, sweep["seeds"])
+        ]
+    return cells
+
+
+def largest_rank(study: str) -> int:
+    """The rank at which factors are computed; smaller ranks slice them."""
+    variants = config.load_study(study)["variants"].values()
+    ranks = [rank for variant in variants for rank in variant.get("ranks", [])]
+    if not ranks:
+        raise UserError(f"config/studies/{study}.yaml: no variant has ranks; nothing to factorise")
+    return max(ranks)
+
+
+def selected_rates_path(study: str) -> Path:
+    """The committed outcome of the study's sweep."""
+    return Path(f"config/studies/{study}.selected_lr.tsv")
+
+
+def _points(study: str) -> list[tuple[str, str, str, int]]:
+    """(model, task, variant, rank) of a study, each name checked against its file."""
+    data = config.load_study(study)
+    points = []
+    for model, task in product(data["models"], data["tasks"]):
+        config.load_model_config(model)
+        config.load_task_config(task)
+        for variant, entry in data["variants"].items():
+            points += [(model, task, variant, rank) for rank in _ranks(study, variant, entry)]
+    return points
+
+
+def _ranks(study: str, variant: str, entry: config.Mapping) -> list[int]:
+    has_rank = variant_method(variant).has_rank
+    if has_rank != ("ranks" in entry):
+        wanted = "needs a list 'ranks'" if has_rank else "has no rank; remove 'ranks'"
+        raise UserError(f"config/studies/{study}.yaml: variants.{variant} {wanted}")
+    return list(entry.get("ranks", [0]))
+
+
+def _seeds(study: str, variant: str) -> list[int]:
+    data = config.load_study(study)
+    return list(data["variants"][variant].get("seeds", data["seeds"]))
+
+
+def _rate(study: str, model: str, task: str, variant: str, rank: int) -> str:
+    if not variant_method(variant).trains:
+        return NO_RATE
+    rates = config.load_study(study)["learning_rates"]
+    if rates == "selected":
+        rates, key = _selected_rates(study), (model, task, variant, str(rank))
+        source = selected_rates_path(study)
+    else:
+        key, source = variant, Path(f"config/studies/{study}.yaml")
+    if key not in rates:
+        point = f"{model}, {task}, {variant}, rank {rank}"
+        raise UserError(f"{source}: no learning rate for {point}; run the target 'sweep' first")
+    return str(rates[key])
+
+
+@cache
+def _selected_rates(study: str) -> dict[tuple[str, ...], str]:
+    path = selected_rates_path(study)
+    if not path.exists():
+        raise UserError(
+            f"{path}: no such file; run the target 'sweep', read its table and copy it there"
+        )
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    schema = {"learning_rates": {}}
+    for row in rows:
+        schema["learning_rates"][row["lr"]] = row["lr"]
+    config.check(schema["learning_rates"], "learning_rates", str(path))
+    return {(row["model"], row["task"], row["variant"], row["rank"]): row["lr"] for row in rows}

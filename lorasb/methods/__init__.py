@@ -1,0 +1,1 @@
+"""One file per method; `lorasb.registry` knows them by name."""

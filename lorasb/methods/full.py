@@ -1,0 +1,57 @@
+"""Full fine-tuning: every weight is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lorasb.methods.base import Context, Method
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+    from lorasb.counts import Counts
+
+
+class Full(Method):
+    """Trains all weights; stores a whole model."""
+
+    has_rank = False
+
+    def attach(self, model: PreTrainedModel, context: Context) -> torch.nn.Module:
+        """Make every weight trainable."""
+        model.requires_grad_(True)
+        return model
+
+    def save(self, model: torch.nn.Module, folder: Path) -> None:
+        """Write the whole model in transformers' format."""
+        model.save_pretrained(folder)
+
+    def load(self, model: PreTrainedModel, folder: Path) -> torch.nn.Module:
+        """Read the whole model back into `model`."""
+        from safetensors.torch import load_model
+
+        load_model(model, folder / "model.safetensors")
+        return model
+
+    def updates(
+        self, model: torch.nn.Module, base: Mapping[str, torch.Tensor]
+    ) -> dict[str, torch.Tensor]:
+        """Weights now minus weights before."""
+        from lorasb.models import oriented_weight
+
+        return {
+            name: oriented_weight(model.get_submodule(name)).float() - weight.float()
+            for name, weight in base.items()
+        }
+
+    def count(self, shapes: Mapping[str, tuple[int, int]], rank: int, base_params: int) -> Counts:
+        """Everything is trained, and a whole model is stored."""
+        from lorasb import counts
+
+        return counts.full(shapes, base_params)
+
+
+METHOD = Full

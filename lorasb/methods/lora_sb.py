@@ -1,0 +1,41 @@
+"""LoRA-SB (arXiv 2411.19557): LoRA-XS's shape, initialised by the first full fine-tuning step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from lorasb.methods.base import Context
+from lorasb.methods.lora_xs import LoraXS
+
+if TYPE_CHECKING:
+    import torch
+
+    from lorasb.counts import Counts
+
+
+class LoraSB(LoraXS):
+    """W = W0 + s B R A, where s B R A starts as the best rank-r form of -eta sign(g).
+
+    B = U_r, A = V_r^T, R = -eta S_r / s of the SVD of sign(g); eta is the learning rate of the first
+    step that moves anything. Argument: `scaling`, the s above.
+    """
+
+    needs = frozenset({"gradient_factors"})
+
+    def fill(self, adapted: torch.nn.Module, context: Context) -> None:
+        """B, R and A from the factors of the estimated gradient."""
+        from lorasb.factors import load_factors
+        from lorasb.initialize import initialize_lora_sb
+
+        factors = load_factors(context.inputs["gradient_factors"], context.rank)
+        initialize_lora_sb(adapted, factors, context.first_learning_rate)
+
+    def count(self, shapes: Mapping[str, tuple[int, int]], rank: int, base_params: int) -> Counts:
+        """B and A come from a gradient: nothing else can give them back, so they are stored."""
+        from lorasb import counts
+
+        return counts.lora_sb(shapes, rank)
+
+
+METHOD = LoraSB

@@ -1,0 +1,57 @@
+"""LoRA-XS (arXiv 2405.17604): frozen factors of the weight, a trained r x r matrix between them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from lorasb.methods.base import Context
+from lorasb.methods.peft_method import PeftMethod, shared_options
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+    from lorasb import LoraXSConfig
+    from lorasb.counts import Counts
+
+
+class LoraXS(PeftMethod):
+    """W = W0 + s B R A with B = U_r, A = S_r V_r^T of W0's SVD and R ~ N(0, 1e-5^2).
+
+    Argument: `scaling`, the s above.
+    """
+
+    needs = frozenset({"weight_factors"})
+
+    def peft_config(self, context: Context) -> LoraXSConfig:
+        """An adapter whose bases are filled by `attach`."""
+        from lorasb import LoraXSConfig
+
+        return LoraXSConfig(
+            r=context.rank, init_weights="empty", **self.arguments, **shared_options(context)
+        )
+
+    def attach(self, model: PreTrainedModel, context: Context) -> torch.nn.Module:
+        """Wrap the model and fill B, R, A."""
+        adapted = super().attach(model, context)
+        self.fill(adapted, context)
+        return adapted
+
+    def fill(self, adapted: torch.nn.Module, context: Context) -> None:
+        """B and A from the shared factors of the weights, R drawn near zero."""
+        from lorasb.factors import load_factors
+        from lorasb.initialize import initialize_lora_xs
+        from lorasb.seeding import generator
+
+        factors = load_factors(context.inputs["weight_factors"], context.rank)
+        initialize_lora_xs(adapted, factors, generator=generator(context.seed, "adapter"))
+
+    def count(self, shapes: Mapping[str, tuple[int, int]], rank: int, base_params: int) -> Counts:
+        """R is stored; the bases can be computed again from the base model."""
+        from lorasb import counts
+
+        return counts.lora_xs(shapes, rank)
+
+
+METHOD = LoraXS

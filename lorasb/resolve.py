@@ -1,0 +1,139 @@
+"""What a cell stands for: every setting that its numbers depend on, and hashes of them.
+
+The hashes are the `params:` of the rules: a cell runs again when one of its settings changed, and
+not when a comment did.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from lorasb import config
+from lorasb.errors import UserError
+from lorasb.grid import Cell, largest_rank
+from lorasb.registry import variant_method
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """The resolved configuration of a task within a study, or of one cell of it."""
+
+    model: config.Mapping
+    task: config.Mapping
+    settings: config.Mapping
+
+
+def resolve(study: str, model: str, task: str) -> Resolved:
+    """Defaults, then the study's settings, then those it has for the task."""
+    data = config.load_study(study)
+    unknown = set(data.get("task_settings", {})) - set(data["tasks"])
+    if unknown:
+        raise UserError(
+            f"config/studies/{study}.yaml: task_settings.{sorted(unknown)[0]}: "
+            f"not a task of this study; its tasks: {', '.join(data['tasks'])}"
+        )
+    settings = config.merge(config.load_defaults(), data.get("settings", {}))
+    settings = config.merge(settings, data.get("task_settings", {}).get(task, {}))
+    config.check(settings, "settings", f"config/studies/{study}.yaml (settings of {task})")
+    training = settings["training"]
+    if (training["steps"] is None) == (training["epochs"] is None):
+        raise UserError(
+            f"config/studies/{study}.yaml (settings of {task}): training.steps and training.epochs: "
+            "give one and set the other to null"
+        )
+    return Resolved(config.load_model_config(model), config.load_task_config(task), settings)
+
+
+def data_hash(study: str, model: str, task: str) -> str:
+    """Changes when the prepared splits would."""
+    return _hash(_data_key(resolve(study, model, task)))
+
+
+def gradient_hash(study: str, model: str, task: str) -> str:
+    """Changes when the estimated gradient would."""
+    return _hash(_gradient_key(resolve(study, model, task)))
+
+
+def factors_hash(study: str, model: str, task: str) -> str:
+    """Changes when the factors of the gradient would."""
+    resolved = resolve(study, model, task)
+    return _hash([_gradient_key(resolved), resolved.settings["factors"], largest_rank(study)])
+
+
+def weight_factors_hash(study: str, model: str) -> str:
+    """Changes when the factors of the weights would."""
+    return _hash([_model_key(config.load_model_config(model)), largest_rank(study)])
+
+
+def cell_hash(cell: Cell) -> str:
+    """Changes when the trained weights of the cell would."""
+    resolved = resolve(cell.study, cell.model, cell.task)
+    variant = config.load_variant(cell.variant)
+    method = variant_method(cell.variant)
+    key = [
+        [cell.rank, cell.lr, cell.seed],
+        _data_key(resolved),
+        resolved.settings["training"],
+        resolved.settings["probe"]["points"],
+        variant["method"],
+        method.version,
+        variant.get("arguments", {}),
+    ]
+    if "gradient_factors" in method.needs:
+        key.append(factors_hash(cell.study, cell.model, cell.task))
+    if "weight_factors" in method.needs:
+        key.append(weight_factors_hash(cell.study, cell.model))
+    return _hash(key)
+
+
+def score_hash(task: str) -> str:
+    """Changes when the same predictions would be scored differently."""
+    data = config.load_task_config(task)
+    return _hash([data["score_version"], data["metrics"], data["primary"], data.get("answers")])
+
+
+def studies_that_predict_with_training() -> list[str]:
+    """The studies whose training processes also predict (`prediction.with_training`)."""
+    defaults = config.load_defaults()
+    return [
+        study
+        for study in config.names("studies")
+        if config.merge(defaults, config.load_study(study).get("settings", {}))["prediction"][
+            "with_training"
+        ]
+    ]
+
+
+def total_steps(settings: config.Mapping, rows: int) -> int:
+    """Optimiser steps of a training run on `rows` training rows."""
+    training = settings["training"]
+    if training["steps"] is not None:
+        return int(training["steps"])
+    per_step = training["batch_size"] * training["gradient_accumulation"]
+    return max(1, math.ceil(rows * training["epochs"] / per_step))
+
+
+def _data_key(resolved: Resolved) -> Any:
+    task = {
+        key: value
+        for key, value in resolved.task.items()
+        if key not in {"score_version", "metrics", "primary", "answers", "label"}
+    }
+    return [_model_key(resolved.model), task, resolved.settings["training"]["max_length"]]
+
+
+def _gradient_key(resolved: Resolved) -> Any:
+    return [_data_key(resolved), resolved.settings["gradient"]]
+
+
+def _model_key(model: config.Mapping) -> Any:
+    return {key: value for key, value in model.items() if key != "label"}
+
+
+def _hash(key: Any) -> str:
+    text = json.dumps(key, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

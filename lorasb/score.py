@@ -1,0 +1,161 @@
+"""From predictions to metrics and per-item scores. Needs no model and can be run again alone."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lorasb.errors import UserError
+from lorasb.files import atomic, read_jsonl
+from lorasb.grid import COLUMNS
+from lorasb.tasks.answers import EXTRACTORS
+from lorasb.tasks.base import GenerationTask, Task
+from lorasb.tasks.metrics import compute
+from lorasb.tasks.prepare import read_split
+
+Row = dict[str, Any]
+
+METRIC_COLUMNS = [*COLUMNS, "split", "metric", "value", "primary", "items"]
+ITEM_COLUMNS = [*COLUMNS, "item", "metric", "prediction", "label", "correct"]
+
+
+def score_rows(task: Task, predictions: Sequence[Row]) -> tuple[dict[str, float], list[Row]]:
+    """Metrics by name, and one row an item: `item`, `prediction`, `label`, `correct`.
+
+    `correct` is 1.0 or 0.0, by the primary metric where there are two ways to extract an answer;
+    NaN for regression. `prediction` and `label` are numbers, NaN for generation.
+
+    Raises
+    ------
+    UserError
+        If there is no prediction, if one is not finite, or if a gold answer holds none for the
+        task's extractor.
+    """
+    if not predictions:
+        raise UserError(f"task {task.name}: no predictions; nothing to score")
+    if isinstance(task, GenerationTask):
+        return _score_answers(task, predictions)
+    return _score_numbers(task, predictions)
+
+
+def score_cells(
+    task: Task,
+    cells: Sequence[tuple[Row, Path]],
+    *,
+    split_path: Path,
+    metrics_path: Path,
+    items_path: Path,
+) -> None:
+    """Score the prediction files of many cells of one task and split; write two tables.
+
+    A cell is its columns (`lorasb.grid.COLUMNS`) and its predictions. `metrics_path` becomes a CSV
+    file with one row a cell and metric, `items_path` a parquet file with one row a cell and item.
+
+    Raises
+    ------
+    UserError
+        If a file has not exactly the items and labels of the split.
+    """
+    gold = _gold(split_path)
+    metrics: list[Row] = []
+    items: list[Row] = []
+    for columns, path in cells:
+        predictions = read_jsonl(path)
+        _check_items(predictions, gold, path)
+        values, scored = score_rows(task, predictions)
+        metrics += [
+            {
+                **columns,
+                "split": split_path.stem,
+                "metric": name,
+                "value": values[name],
+                "primary": name == task.primary,
+                "items": len(scored),
+            }
+            for name in task.metrics
+        ]
+        items += [{**columns, "metric": task.primary, **row} for row in scored]
+    with atomic(metrics_path) as partial:
+        pd.DataFrame(metrics, columns=METRIC_COLUMNS).to_csv(partial, index=False)
+    with atomic(items_path) as partial:
+        pd.DataFrame(items, columns=ITEM_COLUMNS).to_parquet(partial, index=False)
+
+
+def _score_answers(
+    task: GenerationTask, predictions: Sequence[Row]
+) -> tuple[dict[str, float], list[Row]]:
+    metrics: dict[str, float] = {}
+    correct: list[bool] = []
+    for role, name in task.answers.items():
+        found = [EXTRACTORS[name](row["prediction"]) for row in predictions]
+        gold = [EXTRACTORS[name](row["label"]) for row in predictions]
+        if None in gold:
+            row = predictions[gold.index(None)]
+            raise UserError(
+                f"task {task.name}, item {row['item']}: the extractor {name} (answers.{role}) "
+                f"finds nothing in the gold answer {row['label']!r}"
+            )
+        metrics[f"accuracy_{role}"] = compute(
+            "exact_match", [answer or "" for answer in found], gold
+        )
+        if task.primary == f"accuracy_{role}":
+            correct = [one == other for one, other in zip(found, gold, strict=True)]
+    nothing = {"prediction": math.nan, "label": math.nan}
+    items = [
+        {"item": row["item"], **nothing, "correct": float(right)}
+        for row, right in zip(predictions, correct, strict=True)
+    ]
+    return metrics, items
+
+
+def _score_numbers(task: Task, predictions: Sequence[Row]) -> tuple[dict[str, float], list[Row]]:
+    found = [row["prediction"] for row in predictions]
+    gold = [row["label"] for row in predictions]
+    for row in predictions:
+        if not math.isfinite(row["prediction"]):
+            raise UserError(
+                f"task {task.name}, item {row['item']}: the prediction {row['prediction']} is not "
+                "finite"
+            )
+    metrics = {name: compute(name, found, gold) for name in task.metrics}
+    classes = task.kind == "classification"
+    items = [
+        {
+            "item": row["item"],
+            "prediction": float(row["prediction"]),
+            "label": float(row["label"]),
+            "correct": float(row["prediction"] == row["label"]) if classes else math.nan,
+        }
+        for row in predictions
+    ]
+    return metrics, items
+
+
+def _gold(split_path: Path) -> dict[int, Any]:
+    rows = read_split(split_path)
+    labels = "answer" if "answer" in rows.column_names else "labels"
+    return dict(zip(rows["item"], rows[labels], strict=True))
+
+
+def _check_items(predictions: Sequence[Row], gold: dict[int, Any], path: Path) -> None:
+    counts = Counter(row["item"] for row in predictions)
+    missing = sorted(set(gold) - set(counts))
+    unknown = sorted(set(counts) - set(gold))
+    twice = sorted(item for item, count in counts.items() if count > 1)
+    other = [row["item"] for row in predictions if row["label"] != gold.get(row["item"])]
+    for what, items in (
+        ("missing", missing),
+        ("not in the split", unknown),
+        ("there twice", twice),
+        ("with another label than in the split", other),
+    ):
+        if items:
+            raise UserError(
+                f"{path}: {len(items)} of {len(gold)} items {what}, first item {items[0]}; "
+                "delete the file and predict again"
+            )

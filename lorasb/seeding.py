@@ -1,0 +1,18 @@
+"""Named random generators: every draw of a cell comes from one of these, never from global state."""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+
+
+def derive_seed(seed: int, name: str) -> int:
+    """A 63-bit seed that depends on the cell's `seed` and on what it is used for."""
+    digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def generator(seed: int, name: str) -> torch.Generator:
+    """A CPU generator for one purpose (`"data"`, `"head"`, `"adapter"`, ...) of one cell."""
+    return torch.Generator().manual_seed(derive_seed(seed, name))

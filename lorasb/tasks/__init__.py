@@ -1,0 +1,1 @@
+"""Tasks: where rows come from, how they become tokens, how answers are scored."""

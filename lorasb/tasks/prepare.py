@@ -1,0 +1,187 @@
+"""From a task's rows to token ids, in files, with a manifest of what was done to them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from statistics import median
+from string import Formatter
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from datasets import Dataset, Features, List, Value
+from transformers import PreTrainedTokenizerBase
+
+from lorasb.errors import UserError
+from lorasb.files import atomic, write_json
+from lorasb.tasks.base import SPLITS, GenerationTask, LabelledTask, Task
+from lorasb.tasks.collate import IGNORED, Row
+from lorasb.tasks.sources import describe, load_rows
+
+Counts = dict[str, int]
+
+TOKENS = List(Value("int32"))
+LABELS = {"classification": Value("int32"), "regression": Value("float64")}
+
+
+def prepare(
+    task: Task, tokenizer: PreTrainedTokenizerBase, *, max_length: int, seed: int
+) -> tuple[dict[str, Dataset], dict[str, Any]]:
+    """Tokenise the three splits of a task; no row is longer than `max_length` tokens.
+
+    Every row has `item`, its number at the source, and `input_ids`. A labelled task adds `labels`
+    and, where the tokenizer makes them, `token_type_ids`. A generation task's training rows are
+    prompt, answer and end-of-text token, cut at the end, with `labels` of -100 on the prompt; its
+    other rows are the prompt alone, cut at the front, and the gold `answer` as text.
+
+    The manifest counts what was cut, dropped or empty, and has a hash of each split.
+
+    Raises
+    ------
+    UserError
+        As `lorasb.tasks.sources.load_rows`; if the tokenizer lacks an end-of-text token; if no
+        row is left.
+    """
+    splits: dict[str, Dataset] = {}
+    facts: dict[str, Any] = {}
+    for split in SPLITS:
+        rows = load_rows(task, split, seed)
+        if isinstance(task, GenerationTask):
+            encode = _encode_answers if split == "train" else _encode_prompts
+            encoded, counts = encode(task, tokenizer, rows, max_length)
+        else:
+            assert isinstance(task, LabelledTask)
+            encoded, counts = _encode_labelled(task, tokenizer, rows, max_length)
+        if not len(encoded):
+            raise UserError(f"task {task.name}: no row of the split {split} is left ({counts})")
+        splits[split] = encoded
+        facts[split] = {**counts, **_facts(encoded, tokenizer)}
+    manifest = {
+        "task": task.name,
+        "data_version": task.data_version,
+        "source": describe(task),
+        "seed": seed,
+        "tokenizer": tokenizer.name_or_path,
+        "max_length": max_length,
+        "splits": facts,
+    }
+    return splits, manifest
+
+
+def write_prepared(splits: dict[str, Dataset], manifest: dict[str, Any], folder: Path) -> None:
+    """Write `{split}.parquet` for each split, then `manifest.json`."""
+    for split, rows in splits.items():
+        with atomic(folder / f"{split}.parquet") as partial:
+            pq.write_table(rows.with_format("arrow")[:], partial)
+    write_json(folder / "manifest.json", manifest)
+
+
+def read_split(path: Path) -> Dataset:
+    """Read one split that `write_prepared` wrote.
+
+    Raises
+    ------
+    UserError
+        If the file is missing or damaged.
+    """
+    try:
+        return Dataset(pq.read_table(path))
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file; run the rule 'prepare_task'") from error
+    except (pa.ArrowInvalid, OSError) as error:
+        raise UserError(
+            f"{path}: not a complete parquet file; delete it and run the rule 'prepare_task' again"
+        ) from error
+
+
+def _encode_labelled(
+    task: LabelledTask, tokenizer: PreTrainedTokenizerBase, rows: list[Row], max_length: int
+) -> tuple[Dataset, Counts]:
+    texts = [[row[name] for row in rows] for name in task.text]
+    encoded = tokenizer(*texts, verbose=False)
+    truncated = sum(len(ids) > max_length for ids in encoded["input_ids"])
+    if truncated:
+        encoded = tokenizer(*texts, truncation=True, max_length=max_length)
+    features = {"item": Value("int64"), "labels": LABELS[task.kind], "input_ids": TOKENS}
+    data = {
+        "item": [row["item"] for row in rows],
+        "labels": [row[task.label_column] for row in rows],
+        "input_ids": encoded["input_ids"],
+    }
+    if "token_type_ids" in encoded:
+        data["token_type_ids"] = encoded["token_type_ids"]
+        features["token_type_ids"] = TOKENS
+    counts = {
+        "truncated": truncated,
+        "empty_texts": sum(any(not row[name].strip() for name in task.text) for row in rows),
+    }
+    return Dataset.from_dict(data, features=Features(features)), counts
+
+
+def _encode_answers(
+    task: GenerationTask, tokenizer: PreTrainedTokenizerBase, rows: list[Row], max_length: int
+) -> tuple[Dataset, Counts]:
+    eos = tokenizer.eos_token_id
+    if eos is None:
+        raise UserError(f"{tokenizer.name_or_path}: no end-of-text token, so answers cannot end")
+    kept = [row for row in rows if _has_answer(task, row)]
+    prompts = tokenizer([task.prompt.format(**row) for row in kept], verbose=False)["input_ids"]
+    answers = [task.answer.format(**row) for row in kept]
+    answer_ids = tokenizer(answers, add_special_tokens=False, verbose=False)["input_ids"]
+    data: list[Row] = []
+    truncated = 0
+    for row, prompt, answer in zip(kept, prompts, answer_ids, strict=True):
+        ids = [*prompt, *answer, eos]
+        labels = [IGNORED] * len(prompt) + [*answer, eos]
+        truncated += len(ids) > max_length
+        if len(prompt) < max_length:
+            cut = {"input_ids": ids[:max_length], "labels": labels[:max_length]}
+            data.append({"item": row["item"], **cut})
+    counts = {
+        "truncated": truncated,
+        "dropped_empty_answers": len(rows) - len(kept),
+        "dropped_long_prompts": len(kept) - len(data),
+    }
+    features = Features({"item": Value("int64"), "input_ids": TOKENS, "labels": TOKENS})
+    return Dataset.from_list(data, features=features), counts
+
+
+def _encode_prompts(
+    task: GenerationTask, tokenizer: PreTrainedTokenizerBase, rows: list[Row], max_length: int
+) -> tuple[Dataset, Counts]:
+    kept = [row for row in rows if _has_answer(task, row)]
+    prompts = tokenizer([task.prompt.format(**row) for row in kept], verbose=False)["input_ids"]
+    data = {
+        "item": [row["item"] for row in kept],
+        # the end of a prompt asks for the answer
+        "input_ids": [ids[-max_length:] for ids in prompts],
+        "answer": [task.answer.format(**row) for row in kept],
+    }
+    counts = {
+        "truncated": sum(len(ids) > max_length for ids in prompts),
+        "dropped_empty_answers": len(rows) - len(kept),
+    }
+    features = Features({"item": Value("int64"), "input_ids": TOKENS, "answer": Value("string")})
+    return Dataset.from_dict(data, features=features), counts
+
+
+def _has_answer(task: GenerationTask, row: Row) -> bool:
+    fields = [field for _, field, _, _ in Formatter().parse(task.answer) if field]
+    return all(str(row[field]).strip() for field in fields)
+
+
+def _facts(rows: Dataset, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+    """Row and token counts, and a hash of the content that no file format changes."""
+    lengths, unknown, digest = [], 0, hashlib.sha256()
+    for row in rows.to_list():
+        lengths.append(len(row["input_ids"]))
+        unknown += row["input_ids"].count(tokenizer.unk_token_id)
+        digest.update(json.dumps(row, sort_keys=True).encode() + b"\n")
+    return {
+        "rows": len(rows),
+        "tokens": {"min": min(lengths), "median": median(lengths), "max": max(lengths)},
+        "unknown_tokens": unknown,
+        "sha256": digest.hexdigest(),
+    }

@@ -1,0 +1,152 @@
+"""Rows of a task, from the hub or from a generated family, checked before anything uses them."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset, load_dataset
+from datasets.exceptions import DatasetNotFoundError
+
+from lorasb.errors import UserError
+from lorasb.seeding import generator
+from lorasb.tasks.base import GeneratedSource, HubSource, LabelledTask, Task
+
+Row = dict[str, Any]
+
+COMMIT = re.compile("[0-9a-f]{40}")
+# who takes rows first: a change of the training rows leaves the other two as they are
+TAKING_ORDER = ("test", "selection", "train")
+
+
+def load_rows(task: Task, split: str, seed: int) -> list[Row]:
+    """The rows of one split: the task's columns and `item`, the row's number at its source.
+
+    Splits cut from one split of the source are disjoint, drawn with `seed`, and keep its order.
+
+    Raises
+    ------
+    UserError
+        If the source is out of reach, too small, or lacks a column; if a value is missing; if a
+        label is out of range.
+    """
+    where = f"task {task.name}, split {split}"
+    spec = task.splits[split]
+    if isinstance(task.source, GeneratedSource):
+        # imported here: the hub's tasks do not need the generators
+        from lorasb.quickstart import split_rows
+
+        rows = split_rows(task.source.family, split, spec.rows or 0, seed)
+        items = list(range(len(rows)))
+        _check_columns(task, list(rows[0]), where)
+    else:
+        whole = _load_hub(task.source, str(spec.origin))
+        _check_columns(task, whole.column_names, where)
+        items = _share(task, split, len(whole), seed)
+        rows = whole.select_columns(task.columns).select(items).to_list()
+    rows = [{"item": item, **row} for item, row in zip(items, rows, strict=True)]
+    _check_values(task, rows, where)
+    return rows
+
+
+def describe(task: Task) -> dict[str, str | None]:
+    """Where the rows come from, for the manifest; `commit` is what the cache really holds."""
+    if isinstance(task.source, GeneratedSource):
+        return {"loader": "generated", "family": task.source.family}
+    found = _load_hub(task.source, str(task.splits["train"].origin))
+    return {"loader": "hub", **vars(task.source), "commit": _commit(found)}
+
+
+@cache
+def _load_hub(source: HubSource, split: str) -> Dataset:
+    with _one_line_errors(source):
+        found = load_dataset(source.path, source.name, revision=source.revision, split=split)
+    # without a network, datasets takes whatever revision the cache holds
+    wanted, commit = source.revision or "", _commit(found)
+    if COMMIT.fullmatch(wanted) and commit is not None and commit != wanted:
+        raise UserError(
+            f"{source.path}: the cache holds commit {commit}, not {wanted}; "
+            "run once with a network, or set source.revision to the one that is there"
+        )
+    return found
+
+
+def _commit(rows: Dataset) -> str | None:
+    """The hub commit in the path of the cached files, where there is one."""
+    folders = {Path(file["filename"]).parent.name for file in rows.cache_files}
+    return next(filter(COMMIT.fullmatch, sorted(folders)), None)
+
+
+def _share(task: Task, split: str, available: int, seed: int) -> list[int]:
+    """Row numbers of `split` among the splits that come from the same split of the source."""
+    origin = task.splits[split].origin
+    sharing = [name for name in TAKING_ORDER if task.splits[name].origin == origin]
+    sharing.sort(key=lambda name: task.splits[name].rows is None)
+    asked = sum(task.splits[name].rows or 1 for name in sharing)
+    if asked > available:
+        raise UserError(
+            f"task {task.name}: the splits {', '.join(sharing)} need {asked} rows of '{origin}', "
+            f"which has {available}"
+        )
+    random = generator(seed, f"splits/{task.name}/{origin}")
+    left = torch.randperm(available, generator=random).tolist()
+    for name in sharing:
+        rows = task.splits[name].rows
+        taken, left = (left, []) if rows is None else (left[:rows], left[rows:])
+        if name == split:
+            break
+    return sorted(taken)
+
+
+def _check_columns(task: Task, found: list[str], where: str) -> None:
+    missing = [name for name in task.columns if name not in found]
+    if missing:
+        raise UserError(
+            f"{where}: no column {', '.join(map(repr, missing))}; "
+            f"the data set has: {', '.join(found)}"
+        )
+
+
+def _check_values(task: Task, rows: list[Row], where: str) -> None:
+    for row in rows:
+        empty = next((name for name in task.columns if row[name] is None), None)
+        if empty:
+            raise UserError(f"{where}, row {row['item']}: '{empty}' has no value")
+        if isinstance(task, LabelledTask) and not _is_label(row[task.label_column], task):
+            raise UserError(f"{where}, row {row['item']}: {_explain(row[task.label_column], task)}")
+
+
+def _explain(label: object, task: LabelledTask) -> str:
+    wanted = "a finite number"
+    if task.kind == "classification":
+        wanted = f"a class from 0 to {task.num_labels - 1}"
+    hidden = "; hidden labels of a public test split are -1" if label == -1 else ""
+    return f"'{task.label_column}' is {label!r}, not {wanted}{hidden}"
+
+
+def _is_label(label: object, task: LabelledTask) -> bool:
+    if task.kind == "classification":
+        return isinstance(label, int) and 0 <= label < task.num_labels
+    return isinstance(label, int | float) and math.isfinite(label)
+
+
+@contextmanager
+def _one_line_errors(source: HubSource) -> Iterator[None]:
+    """Turn what datasets raises for a source that is missing or out of reach into a UserError."""
+    label = f"{source.path}, {source.name}" if source.name else source.path
+    try:
+        yield
+    except ConnectionError as error:
+        raise UserError(
+            f"no network and nothing cached: data set {label}; run once with a network, "
+            "or set HF_HOME to a cache that holds it"
+        ) from error
+    except (DatasetNotFoundError, ValueError) as error:
+        # ValueError: no such configuration or split
+        raise UserError(f"data set {label}: {' '.join(str(error).split())}") from error

@@ -1,0 +1,241 @@
+"""The one training loop: transformers' Trainer, on batches whose order is fixed beforehand.
+
+It knows no method's name. A killed run continues from its last complete checkpoint and ends in the
+same bytes as one that was never killed.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch.utils.data import Dataset
+from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
+
+from lorasb.errors import UserError
+from lorasb.files import atomic, read_json, write_json
+from lorasb.methods.base import Method
+
+MARKER = "complete.json"  # written last into a checkpoint: without it the checkpoint is not used
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything the loop is told; `order` has the row numbers of all batches in a row."""
+
+    settings: dict[str, Any]
+    steps: int
+    learning_rate: float
+    seed: int
+    order: list[int]
+    # names of the parameters to keep at each of these steps
+    snapshot_steps: list[int]
+    snapshot_names: list[str]
+    checkpoints: Path
+
+
+@dataclass
+class Outcome:
+    """What training leaves besides the model."""
+
+    # one row a step: step, loss, learning_rate, grad_norm
+    log: list[dict[str, float]] = field(default_factory=list)
+    # "{step}/{parameter}" -> value
+    snapshots: dict[str, torch.Tensor] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+def train(
+    model: torch.nn.Module,
+    method: Method,
+    rows: list[dict[str, Any]],
+    collate: Callable[[list[dict[str, Any]]], dict[str, torch.Tensor]],
+    plan: Plan,
+) -> Outcome:
+    """Train what has `requires_grad`; continue from `plan.checkpoints` if there is one.
+
+    Raises
+    ------
+    UserError
+        If the loss or the gradient stops being finite; names the step.
+    """
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        return Outcome()
+    resume = last_checkpoint(plan.checkpoints)
+    keeper = _Keeper(plan, read_json(resume / MARKER)["seconds"] if resume else 0.0)
+    trainer = _CellTrainer(
+        method,
+        model=model,
+        args=_arguments(plan),
+        train_dataset=_OrderedRows(rows, plan.order),
+        data_collator=collate,
+        callbacks=[keeper, _StopOnNan(plan.settings["precision"]), *method.callbacks()],
+    )
+    trainer.remove_callback(PrinterCallback)
+    if trainer.pop_callback(ProgressCallback) is not None:
+        trainer.add_callback(_Progress)
+    trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    log = [
+        {key: entry[key] for key in ("step", "loss", "learning_rate", "grad_norm") if key in entry}
+        for entry in trainer.state.log_history
+        if "loss" in entry
+    ]
+    return Outcome(log, keeper.collected(), keeper.seconds())
+
+
+def warmup_steps(settings: dict[str, Any], steps: int) -> int:
+    """Steps of warm-up, rounded up."""
+    return math.ceil(settings["warmup_ratio"] * steps)
+
+
+def snapshot_steps(points: int, first: int, last: int) -> list[int]:
+    """At most `points` distinct steps, evenly spaced in the logarithm, `first` and `last` included."""
+    if points == 0:
+        return []
+    if points == 1:
+        return [last]
+    ratio = (last / first) ** (1 / (points - 1))
+    return sorted({round(first * ratio**i) for i in range(points)})
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest complete checkpoint; one that a kill cut short is removed."""
+    complete = []
+    for path in folder.glob("checkpoint-*"):
+        if (path / MARKER).exists():
+            complete.append(path)
+        else:
+            shutil.rmtree(path)
+    return max(complete, key=lambda path: int(path.name.split("-")[1]), default=None)
+
+
+def _arguments(plan: Plan) -> TrainingArguments:
+    settings = plan.settings
+    return TrainingArguments(
+        output_dir=str(plan.checkpoints),
+        max_steps=plan.steps,
+        per_device_train_batch_size=settings["batch_size"],
+        gradient_accumulation_steps=settings["gradient_accumulation"],
+        learning_rate=plan.learning_rate,
+        lr_scheduler_type=settings["scheduler"],
+        warmup_steps=warmup_steps(settings, plan.steps),
+        max_grad_norm=settings["max_grad_norm"],
+        weight_decay=settings["weight_decay"],
+        bf16=settings["precision"] == "bfloat16",
+        fp16=settings["precision"] == "float16",
+        use_cpu=not torch.cuda.is_available(),
+        train_sampling_strategy="sequential",
+        save_strategy="steps",
+        save_steps=settings["checkpoint_steps"],
+        save_total_limit=2,
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        remove_unused_columns=False,
+        dataloader_pin_memory=torch.cuda.is_available(),
+        label_names=["labels"],
+        report_to=[],
+        seed=plan.seed % 2**32,
+    )
+
+
+class _CellTrainer(Trainer):
+    """Trainer whose optimiser comes from the method."""
+
+    def __init__(self, method: Method, **arguments: Any) -> None:
+        self._method = method
+        super().__init__(**arguments)
+
+    def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
+        if self.optimizer is None:
+            self.optimizer = self._method.optimizer(
+                self.model, self.args.learning_rate, self.args.weight_decay
+            )
+        return self.optimizer
+
+
+class _OrderedRows(Dataset[dict[str, Any]]):
+    """The training rows in the order in which batches take them."""
+
+    def __init__(self, rows: list[dict[str, Any]], order: list[int]) -> None:
+        self.rows, self.order = rows, order
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return self.rows[self.order[index]]
+
+
+class _Keeper(TrainerCallback):
+    """Keeps parameters at chosen steps, marks complete checkpoints, adds up the seconds."""
+
+    def __init__(self, plan: Plan, seconds_before: float) -> None:
+        self.plan = plan
+        self.seconds_before = seconds_before
+        self.start = time.perf_counter()
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.start = time.perf_counter()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        step = state.global_step
+        if step not in self.plan.snapshot_steps:
+            return
+        parameters = dict(kwargs["model"].named_parameters())
+        kept = {
+            f"{step}/{name}": parameters[name].detach().cpu().contiguous()
+            for name in self.plan.snapshot_names
+        }
+        with atomic(self._snapshot(step)) as partial:
+            save_file(kept, partial)
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        write_json(checkpoint / MARKER, {"seconds": self.seconds()})
+
+    def seconds(self) -> float:
+        """Training time so far, that of killed processes up to their last checkpoint included."""
+        return self.seconds_before + time.perf_counter() - self.start
+
+    def collected(self) -> dict[str, torch.Tensor]:
+        """All snapshots, those of killed processes included."""
+        kept: dict[str, torch.Tensor] = {}
+        for step in self.plan.snapshot_steps:
+            kept |= load_file(self._snapshot(step))
+        return kept
+
+    def _snapshot(self, step: int) -> Path:
+        return self.plan.checkpoints / f"snapshot-{step}.safetensors"
+
+
+class _StopOnNan(TrainerCallback):
+    """Ends the run at the first loss or gradient that is not finite."""
+
+    def __init__(self, precision: str) -> None:
+        # the loss scaler of float16 skips steps whose gradient overflowed, which is no fault
+        self.watched = ["loss"] if precision == "float16" else ["loss", "grad_norm"]
+
+    def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        for name in self.watched:
+            value = kwargs["logs"].get(name, 0.0)
+            if not math.isfinite(value):
+                what = "loss" if name == "loss" else "gradient norm"
+                raise UserError(
+                    f"training: {what} is {value} at step {state.global_step} "
+                    f"with learning rate {args.learning_rate:g}; a lower one would be right"
+                )
+
+
+class _Progress(ProgressCallback):
+    """Trainer's progress bar without a printed line for each step."""
+
+    def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        pass

@@ -1,0 +1,117 @@
+"""Configuration of the PEFT method `lora_xs`."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from peft.config import PeftConfig
+from peft.utils import PeftType
+
+from lorasb.errors import UserError
+
+NAME = "LORA_XS"
+
+
+def _extend_peft_type() -> None:
+    """Add `PeftType.LORA_XS`: PEFT registers only methods that its enumeration has."""
+    if NAME in PeftType.__members__:
+        return
+    member = str.__new__(PeftType, NAME)
+    member._name_ = member._value_ = NAME
+    # first the attribute: an enumeration refuses to reassign what is in its member map
+    setattr(PeftType, NAME, member)
+    PeftType._member_names_.append(NAME)
+    PeftType._member_map_[NAME] = member
+    PeftType._value2member_map_[NAME] = member
+
+
+_extend_peft_type()
+
+
+@dataclass
+class LoraXSConfig(PeftConfig):  # type: ignore[misc]
+    """W = W0 + s B R A (LoRA-XS, arXiv 2405.17604): B, A frozen, R (r, r) trained.
+
+    LoRA-SB (arXiv 2411.19557) is the same adapter, filled by `lorasb.initialize_lora_sb`.
+
+    Raises
+    ------
+    UserError
+        If a value is out of range, or if `save_bases=False` is combined with "empty".
+    """
+
+    r: int = field(default=32, metadata={"help": "Rank: R is an r x r matrix."})
+    target_modules: list[str] | str | None = field(
+        default=None,
+        metadata={
+            "help": "Names, or ends of names, of the linear layers to adapt; a regular expression; "
+            "or 'all-linear'. None: PEFT's choice for LoRA on this architecture."
+        },
+    )
+    exclude_modules: list[str] | str | None = field(
+        default=None, metadata={"help": "Names, or a regular expression, of layers to leave out."}
+    )
+    scaling: float = field(default=1.0, metadata={"help": "The s in W0 + s B R A."})
+    dropout: float = field(default=0.0, metadata={"help": "Dropout on the adapter's input."})
+    modules_to_save: list[str] | None = field(
+        default=None, metadata={"help": "Modules trained and saved whole, such as a task head."}
+    )
+    layers_to_transform: list[int] | int | None = field(
+        default=None, metadata={"help": "Indices of the layers to adapt. None: all."}
+    )
+    layers_pattern: list[str] | str | None = field(
+        default=None,
+        metadata={"help": "Name of the module list that `layers_to_transform` counts."},
+    )
+    init_weights: Literal["weights", "empty"] = field(
+        default="weights",
+        metadata={
+            "help": "'weights' (LoRA-XS): B = U, A = S V^T of W0's truncated SVD, "
+            "R ~ N(0, 1e-5^2). 'empty': all zero, to be filled; until then training moves nothing."
+        },
+    )
+    seed: int = field(default=0, metadata={"help": "Of R, and of the SVD of large weights."})
+    save_bases: bool = field(
+        default=True,
+        metadata={
+            "help": "Store B and A with R. False: R alone is stored; loading computes B and A from "
+            "W0 again, on other machines the same up to rounding. Needs 'weights'."
+        },
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.peft_type = PeftType.LORA_XS
+        for name in ("target_modules", "exclude_modules"):
+            value = getattr(self, name)
+            setattr(self, name, set(value) if isinstance(value, list) else value)
+        self._check()
+
+    def save_pretrained(self, save_directory: str, **kwargs: Any) -> None:
+        """Write the configuration; one with stored bases says "empty": loading needs no SVD."""
+        saved = copy.copy(self)
+        if self.save_bases:
+            saved.init_weights = "empty"
+        super(LoraXSConfig, saved).save_pretrained(save_directory, **kwargs)
+
+    def _check(self) -> None:
+        if self.r < 1:
+            raise UserError(f"LoraXSConfig: r is {self.r}; it should be at least 1")
+        if self.scaling == 0:
+            raise UserError("LoraXSConfig: scaling is 0, with which the adapter does nothing")
+        if not 0 <= self.dropout < 1:
+            raise UserError(f"LoraXSConfig: dropout is {self.dropout}; it should be in [0, 1)")
+        if self.init_weights not in ("weights", "empty"):
+            raise UserError(
+                f"LoraXSConfig: init_weights '{self.init_weights}' is unknown; "
+                "known: 'weights', 'empty'"
+            )
+        if not self.save_bases and self.init_weights == "empty":
+            raise UserError(
+                "LoraXSConfig: save_bases=False needs init_weights='weights': "
+                "bases that come from elsewhere cannot be computed again"
+            )
+        if self.layers_pattern and self.layers_to_transform is None:
+            raise UserError("LoraXSConfig: layers_pattern needs layers_to_transform")

@@ -1,0 +1,189 @@
+"""The adapted layer.
+
+         x ---> W0 ------------------+---> y
+         |                           |
+         +---> A ---> R ---> B --- * s
+              (r,in) (r,r) (out,r)
+
+Only R is trained. B R A is formed for merging alone.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from peft.tuners._buffer_dict import BufferDict
+from peft.tuners.tuners_utils import BaseTunerLayer, check_adapters_to_merge
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from lorasb.errors import UserError
+from lorasb.linalg import truncated_svd
+from lorasb.models import Linear, oriented_weight
+from lorasb.seeding import generator
+from lorasb.tuner.config import LoraXSConfig
+
+R_STD = 1e-5  # of R's first values in LoRA-XS (arXiv 2405.17604)
+
+
+class LoraXSLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
+    """A linear layer with `lora_xs` adapters.
+
+    R (r, r) is a float32 parameter, B (out, r) and A (r, in) are float32 buffers, whatever the
+    dtype of the base weight. The base weight is changed by `merge` alone: the sum is computed in
+    float32 and cast to the weight's dtype, so that `unmerge` restores it up to rounding.
+    """
+
+    # what PEFT's mix-in defines
+    get_base_layer: Callable[[], Linear]
+    set_adapter: Callable[..., None]
+    active_adapters: list[str]
+    disable_adapters: bool
+    merged: bool
+
+    adapter_layer_names = ("lora_xs_R",)
+    other_param_names = (
+        *("lora_xs_A", "lora_xs_B", "lora_xs_dropout"),
+        *("r", "scaling", "save_bases"),
+    )
+
+    def __init__(self, base_layer: nn.Module, name: str, adapter_name: str) -> None:
+        super().__init__()
+        self._active_adapter = adapter_name
+        self.base_layer = base_layer
+        self.name = name
+        self.transposed = isinstance(self.get_base_layer(), Conv1D)  # its weight is (in, out)
+        self.lora_xs_R = nn.ParameterDict()
+        self.lora_xs_A = BufferDict(persistent=True)
+        self.lora_xs_B = BufferDict(persistent=True)
+        self.lora_xs_dropout = nn.ModuleDict()
+        self.r: dict[str, int] = {}
+        self.scaling: dict[str, float] = {}
+        self.save_bases: dict[str, bool] = {}
+        self.merged_adapters: list[str] = []
+
+    def update_layer(self, adapter_name: str, config: LoraXSConfig) -> None:
+        """Add an adapter, or replace the one of that name.
+
+        Raises
+        ------
+        UserError
+            If the rank exceeds what the weight allows, or if the bases are wanted from a weight
+            into which another adapter is merged.
+        """
+        weight = oriented_weight(self.get_base_layer())
+        largest = min(weight.shape)
+        if config.r > largest:
+            raise UserError(f"{self.name}: r is {config.r}; the largest rank here is {largest}")
+        self.r[adapter_name] = config.r
+        self.scaling[adapter_name] = config.scaling
+        self.save_bases[adapter_name] = config.save_bases
+        self.lora_xs_dropout[adapter_name] = (
+            nn.Dropout(config.dropout) if config.dropout else nn.Identity()
+        )
+        B, R, A = self._initial_matrices(weight, config)
+        self.lora_xs_B[adapter_name] = B
+        self.lora_xs_R[adapter_name] = nn.Parameter(R)
+        self.lora_xs_A[adapter_name] = A
+        self.set_adapter(self.active_adapters, inference_mode=config.inference_mode)
+
+    def get_delta_weight(self, adapter_name: str) -> Tensor:
+        """The update s B R A, float32, in the layout of the base weight."""
+        R = self.scaling[adapter_name] * self.lora_xs_R[adapter_name]
+        delta = self.lora_xs_B[adapter_name] @ R @ self.lora_xs_A[adapter_name]
+        return self._oriented(delta)
+
+    def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
+        """Add the updates of adapters (by default the active ones) to the base weight.
+
+        Raises
+        ------
+        ValueError
+            If `safe_merge` is set and a merged weight is not finite; the weight stays as it was.
+        """
+        for adapter_name in check_adapters_to_merge(self, adapter_names):
+            if adapter_name not in self.r:
+                continue
+            merged = self._shifted_weight(adapter_name, 1)
+            if safe_merge and not torch.isfinite(merged).all():
+                raise ValueError(f"{self.name}: adapter {adapter_name} makes the weight not finite")
+            self.get_base_layer().weight.data = merged
+            self.merged_adapters.append(adapter_name)
+
+    def unmerge(self) -> None:
+        """Take the updates of all merged adapters out of the base weight."""
+        if not self.merged:
+            warnings.warn("Already unmerged. Nothing to do.", stacklevel=2)
+        while self.merged_adapters:
+            adapter_name = self.merged_adapters.pop()
+            self.get_base_layer().weight.data = self._shifted_weight(adapter_name, -1)
+
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """Output of the base layer, in its dtype, plus the updates of the active adapters."""
+        if self.disable_adapters and self.merged:
+            self.unmerge()
+        result: Tensor = self.base_layer(x, *args, **kwargs)
+        if self.disable_adapters or self.merged:
+            return result
+        dtype = result.dtype
+        for adapter_name in self.active_adapters:
+            if adapter_name not in self.r:
+                continue
+            A, R, B = (
+                matrices[adapter_name]
+                for matrices in (self.lora_xs_A, self.lora_xs_R, self.lora_xs_B)
+            )
+            hidden = F.linear(self.lora_xs_dropout[adapter_name](x.to(A.dtype)), A)
+            hidden = self.scaling[adapter_name] * F.linear(hidden, R)
+            result = result + F.linear(hidden, B)
+        return result.to(dtype)
+
+    def supports_lora_conversion(self, adapter_name: str = "default") -> bool:
+        """PEFT can approximate the update by a LoRA; `lorasb.export_lora` does so exactly."""
+        return True
+
+    def _move_adapter_to_device_of_base_layer(
+        self, adapter_name: str, device: torch.device | None = None
+    ) -> None:
+        """Move the adapter but, unlike PEFT's other layers, keep it in float32."""
+        device = device or self.get_base_layer().weight.device
+        for name in ("lora_xs_A", "lora_xs_B", "lora_xs_R"):
+            matrices = getattr(self, name)
+            if matrices[adapter_name].device.type != "meta":
+                matrices[adapter_name] = matrices[adapter_name].to(device)
+
+    def _initial_matrices(
+        self, weight: Tensor, config: LoraXSConfig
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """B, R and A of a new adapter, float32 on the weight's device."""
+        (rows, columns), r = weight.shape, config.r
+        if config.init_weights == "empty":
+            zeros = torch.zeros
+            shapes = ((rows, r), (r, r), (r, columns))
+            B, R, A = (zeros(shape, device=weight.device) for shape in shapes)
+            return B, R, A
+        if self.merged:
+            raise UserError(
+                f"{self.name}: adapter {self.merged_adapters[0]} is merged into the weight; "
+                "unmerge it before an adapter takes its bases from the weight"
+            )
+        random = generator(config.seed, self.name)
+        factors = truncated_svd(weight, r, generator=random)
+        R = torch.empty(r, r).normal_(0.0, R_STD, generator=random)
+        return factors.U, R.to(weight.device), factors.S[:, None] * factors.V.T
+
+    def _shifted_weight(self, adapter_name: str, sign: int) -> Tensor:
+        weight = self.get_base_layer().weight.data
+        delta = self.get_delta_weight(adapter_name).detach().to(weight.device)
+        return (weight.float() + sign * delta).to(weight.dtype)
+
+    def _oriented(self, matrix: Tensor) -> Tensor:
+        """Between (out, in) and the layout of the base weight, both ways."""
+        return matrix.T if self.transposed else matrix
+
+    def __repr__(self) -> str:
+        return "lora_xs." + super().__repr__()

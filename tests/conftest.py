@@ -1,0 +1,34 @@
+"""Shared fixtures: one thread, no network, the project's root as working directory."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+# before any test imports a Hugging Face library: a test that needs the network must fail
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    """The same sums in the same order, whatever the machine."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the project without results, as working directory."""
+    root = tmp_path / "project"
+    ignore = shutil.ignore_patterns("__pycache__", "*.egg-info")
+    for name in ("config", "workflow", "profiles", "analysis", "lorasb", "resources"):
+        shutil.copytree(ROOT / name, root / name, ignore=ignore)
+    shutil.copy(ROOT / "Snakefile", root / "Snakefile")
+    monkeypatch.chdir(root)
+    return root

@@ -1,0 +1,212 @@
+"""What holds for every variant in `config/methods`, whoever wrote it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import PreTrainedModel
+
+from lorasb.config import names
+from lorasb.factors import factorize, save_factors
+from lorasb.methods.base import Context, Method
+from lorasb.models import matching_modules, oriented_weight, target_shapes
+from lorasb.registry import variant_method
+from tests.unit.tiny import tiny_bert, tiny_llama
+
+VARIANTS = names("methods")
+RANKED = [variant for variant in VARIANTS if variant_method(variant).has_rank]
+TRAINED = [variant for variant in VARIANTS if variant_method(variant).trains]
+LLAMA_TARGETS = ["q_proj", "v_proj", "down_proj"]
+BERT_TARGETS = ["query", "attention.output.dense", "output.dense"]
+RANK = 4
+
+
+def inputs() -> dict[str, torch.Tensor]:
+    ids = torch.tensor([[5, 6, 7, 8, 9, 4], [9, 8, 3, 4, 1, 2]])
+    return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+
+
+def context(model: PreTrainedModel, targets: list[str], folder: Path, **changes: Any) -> Context:
+    weights = {
+        name: oriented_weight(module) for name, module in matching_modules(model, targets).items()
+    }
+    random = torch.Generator().manual_seed(3)
+    gradients = {name: torch.randn(w.shape, generator=random) for name, w in weights.items()}
+    save_factors(factorize(weights, RANK, step="none"), folder / "weights.safetensors")
+    save_factors(factorize(gradients, RANK, step="sign"), folder / "gradients.safetensors")
+    values: dict[str, Any] = {
+        "rank": RANK,
+        "learning_rate": 1e-2,
+        "first_learning_rate": 1e-3,
+        "seed": 0,
+        "target_modules": targets,
+        "task_head": [],
+        "inputs": {
+            "weight_factors": folder / "weights.safetensors",
+            "gradient_factors": folder / "gradients.safetensors",
+        },
+    }
+    return Context(**values | changes)
+
+
+def attached(
+    variant: str, folder: Path, **changes: Any
+) -> tuple[Method, torch.nn.Module, dict[str, torch.Tensor]]:
+    """The method on a tiny Llama, and the adapted weights before it."""
+    model = tiny_llama(0)
+    base = {
+        name: oriented_weight(module).clone()
+        for name, module in matching_modules(model, LLAMA_TARGETS).items()
+    }
+    method = variant_method(variant)
+    return method, method.attach(model, context(model, LLAMA_TARGETS, folder, **changes)), base
+
+
+def step(method: Method, model: torch.nn.Module, times: int = 3) -> None:
+    """A few real optimiser steps, so that nothing stays at its start."""
+    optimizer = method.optimizer(model, 1e-2, 0.0)
+    for _ in range(times):
+        batch = inputs()
+        model(**batch, labels=batch["input_ids"]).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+def logits(model: torch.nn.Module) -> torch.Tensor:
+    model.eval()
+    with torch.no_grad():
+        return model(**inputs()).logits
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_count_equals_what_is_trained(variant, tmp_path):
+    method, model, _ = attached(variant, tmp_path)
+    shapes = target_shapes(tiny_llama(0), LLAMA_TARGETS)
+    counts = method.count(shapes, RANK, tiny_llama(0).num_parameters())
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    assert counts.trainable == trained
+    assert (trained > 0) == method.trains
+
+
+@pytest.mark.parametrize("variant", RANKED)
+def test_stored_count_is_what_is_saved_less_what_can_be_computed_again(variant, tmp_path):
+    from safetensors.torch import load_file
+
+    method, model, _ = attached(variant, tmp_path)
+    method.save(model, tmp_path / "adapter")
+    saved = load_file(tmp_path / "adapter/adapter_model.safetensors")
+    if "weight_factors" in method.needs:
+        saved = {name: value for name, value in saved.items() if "_R" in name}
+    shapes = target_shapes(tiny_llama(0), LLAMA_TARGETS)
+    assert method.count(shapes, RANK, 0).stored == sum(v.numel() for v in saved.values())
+
+
+@pytest.mark.parametrize("variant", TRAINED)
+def test_training_changes_what_is_trainable_and_nothing_else(variant, tmp_path):
+    method, model, _ = attached(variant, tmp_path)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    trainable = {name for name, p in model.named_parameters() if p.requires_grad}
+    step(method, model)
+    tied = {"lm_head.weight"}  # the same tensor as the embedding
+    for name, value in model.state_dict().items():
+        if name in trainable:
+            assert not torch.equal(value, before[name]), name
+        elif name not in tied:
+            assert torch.equal(value, before[name]), name
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_save_and_load_keep_a_trained_model(variant, tmp_path):
+    method, model, _ = attached(variant, tmp_path)
+    if method.trains:
+        step(method, model)
+    method.save(model, tmp_path / "adapter")
+    loaded = method.load(tiny_llama(0), tmp_path / "adapter")
+    assert torch.equal(logits(loaded), logits(model))
+    if method.trains:
+        assert not torch.equal(logits(loaded), logits(tiny_llama(0)))
+
+
+@pytest.mark.parametrize("variant", TRAINED)
+def test_saved_bytes_do_not_depend_on_the_process(variant, tmp_path):
+    method, model, _ = attached(variant, tmp_path)
+    method.save(model, tmp_path / "a")
+    method.save(attached(variant, tmp_path)[1], tmp_path / "b")
+    for path in (tmp_path / "a").iterdir():
+        if path.suffix != ".md":
+            assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes(), path.name
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_updates_added_to_the_base_weights_give_the_model(variant, tmp_path):
+    """What the direction measures compare is the change that the model really has."""
+    method, model, base = attached(variant, tmp_path)
+    if method.trains:
+        step(method, model)
+    other = tiny_llama(0)
+    if not method.has_rank and method.trains:
+        # full fine-tuning also changes weights that adapters do not
+        other.load_state_dict(model.state_dict())
+        for name, weight in base.items():
+            other.get_submodule(name).weight.data.copy_(weight)
+    for name, update in method.updates(model, base).items():
+        assert update.dtype == torch.float32
+        other.get_submodule(name).weight.data += update
+    # float32 sums in another order; logits are of size 1
+    torch.testing.assert_close(logits(other), logits(model), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("variant", RANKED)
+def test_task_head_is_trained_and_saved(variant, tmp_path):
+    model = tiny_bert(0)
+    method = variant_method(variant)
+    told = context(model, BERT_TARGETS, tmp_path, task_head=["classifier"])
+    adapted = method.attach(model, told)
+    optimizer = method.optimizer(adapted, 1e-2, 0.0)
+    for _ in range(2):
+        adapted(**inputs(), labels=torch.tensor([0, 1])).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    method.save(adapted, tmp_path / "adapter")
+    loaded = method.load(tiny_bert(0), tmp_path / "adapter")
+    assert torch.equal(logits(loaded), logits(adapted))
+    head = loaded.get_base_model().classifier
+    assert not torch.equal(head.weight, tiny_bert(0).classifier.weight)
+
+
+@pytest.mark.parametrize("variant", RANKED)
+def test_same_seed_same_bits_other_seed_other_start(variant, tmp_path):
+    def start(seed: int) -> list[torch.Tensor]:
+        _, model, _ = attached(variant, tmp_path, seed=seed)
+        return [p for p in model.parameters() if p.requires_grad]
+
+    torch.manual_seed(99)
+    first = start(0)
+    torch.manual_seed(7)
+    assert all(torch.equal(a, b) for a, b in zip(first, start(0), strict=True))
+    if variant_method(variant).needs != {"gradient_factors"}:
+        # LoRA-SB draws nothing: its seed acts through the gradient's samples
+        assert not all(torch.equal(a, b) for a, b in zip(first, start(1), strict=True))
+
+
+@pytest.mark.parametrize("variant", RANKED)
+def test_attaching_leaves_the_global_random_state_alone(variant, tmp_path):
+    before = torch.random.get_rng_state()
+    attached(variant, tmp_path)
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_unreadable_adapter_is_one_line(tmp_path):
+    from lorasb.errors import UserError
+
+    method, model, _ = attached("lora-sb", tmp_path)
+    method.save(model, tmp_path / "adapter")
+    path = tmp_path / "adapter/adapter_model.safetensors"
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(UserError, match="adapter"):
+        method.load(tiny_llama(0), tmp_path / "adapter")
+    with pytest.raises(UserError, match="no readable adapter"):
+        method.load(tiny_llama(0), tmp_path / "none")

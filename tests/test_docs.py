@@ -1,0 +1,43 @@
+"""The code in the documentation runs as it is printed."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\((?!https?://)([^)#]+)")
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+
+
+def test_peft_page_runs_and_its_adapters_agree(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "resources").symlink_to(ROOT / "resources")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    blocks = BLOCK.findall((ROOT / "docs" / "peft.md").read_text(encoding="utf-8"))
+    assert len(blocks) == 7
+    with torch.random.fork_rng(devices=[]):
+        for block in blocks:
+            exec(block, names)
+    model, plain = names["model"], names["plain"]
+    batch = names["collate"](names["rows"][:4])  # type: ignore[operator]
+    with torch.no_grad():
+        trained = model(**batch).logits  # type: ignore[operator]
+        exported = plain(**batch).logits  # type: ignore[operator]
+        with model.disable_adapter():  # type: ignore[attr-defined]
+            untrained = model(**batch).logits  # type: ignore[operator]
+    # the same sums of float32 products in another order
+    torch.testing.assert_close(exported, trained, rtol=1e-4, atol=1e-4)
+    assert (trained - untrained).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    for target in LINK.findall(page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), target

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from lorasb.errors import UserError
+from lorasb.quickstart import sentences
+from lorasb.quickstart.corpus import write_documents
+from lorasb.quickstart.vocabulary import PRAISE
+
+
+def opinions(sentence: str) -> dict[str, bool]:
+    """Is each aspect good? Read from the text alone."""
+    good: dict[str, bool] = {}
+    head = False
+    for part in re.split(r" , | (?=and )", sentence.removesuffix(" .")):
+        words = part.split()
+        if words[0] == "and":
+            good[words[-1]] = head if words[1] == "so" else not head
+        else:
+            head = (words[-1] in PRAISE) != bool({"not", "never"} & set(words))
+            good[words[1]] = head
+    return good
+
+
+@pytest.mark.parametrize("split", ["train", "selection", "test"])
+def test_labels_follow_from_the_sentences(split) -> None:
+    for row in sentences.generate(400, np.random.default_rng(0), split):
+        good = opinions(row["sentence"])
+        assert len(good) == 3
+        assert row["label"] == 2 * good["food"] + good["music"]
+
+
+def test_classes_are_balanced() -> None:
+    rows = sentences.generate(2000, np.random.default_rng(1), "train")
+    counts = Counter(row["label"] for row in rows)
+    # 500 a class expected, four standard deviations are 78
+    assert all(abs(counts[label] - 500) < 78 for label in range(4))
+
+
+def test_only_the_task_leaves_out_predicates() -> None:
+    ellipsis = re.compile(r"and (so was|not) the")
+    rows = sentences.generate(500, np.random.default_rng(2), "train")
+    # each of two later clauses with probability 1/2: 3 in 4 sentences have one
+    assert sum(bool(ellipsis.search(row["sentence"])) for row in rows) > 300
+    assert not ellipsis.search(" ".join(write_documents(3000, np.random.default_rng(3))))
+
+
+def test_unknown_split() -> None:
+    with pytest.raises(UserError, match="dev"):
+        sentences.generate(1, np.random.default_rng(0), "dev")

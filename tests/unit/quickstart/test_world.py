@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+from lorasb.errors import UserError
+from lorasb.quickstart import world
+from lorasb.quickstart.corpus import write_documents
+from lorasb.quickstart.facts import RELATIONS, true_value
+from lorasb.quickstart.vocabulary import CREATURES
+
+UNSEEN = {relation.unseen for relation in RELATIONS}
+
+
+def asked_pair(question: str) -> tuple[str, str]:
+    """Creature and relation, read from the wording."""
+    asked = question.removeprefix("question : ").split(" option1 ")[0]
+    for relation in RELATIONS:
+        for wording in (relation.question, f"{{creature}} {relation.unseen} ?"):
+            found = re.fullmatch(re.escape(wording).replace(r"\{creature\}", r"(\w+)"), asked)
+            if found:
+                return found[1], relation.name
+    raise AssertionError(asked)
+
+
+def test_answers_are_true_and_name_their_option() -> None:
+    relations = {relation.name: relation for relation in RELATIONS}
+    for row in world.generate(300, np.random.default_rng(0), "test"):
+        creature, name = asked_pair(row["question"])
+        options = dict(re.findall(r"(option\d) (\w+)", row["question"]))
+        truth = true_value(creature, relations[name])
+        option = next(option for option, value in options.items() if value == truth)
+        assert row["answer"] == f"{truth} is {option} ."
+        assert len(set(options.values())) == 4
+
+
+def test_splits_ask_about_disjoint_pairs_that_cover_the_world() -> None:
+    pairs = {split: set(world.pairs(split)) for split in ("train", "selection", "test")}
+    assert sum(map(len, pairs.values())) == len(set().union(*pairs.values())) == 280
+    # held-out pairs are there for every relation
+    for split in ("selection", "test"):
+        assert {relation.name for _, relation in pairs[split]} == {r.name for r in RELATIONS}
+
+
+def test_rows_stay_within_the_pairs_of_their_split() -> None:
+    for split in ("train", "selection", "test"):
+        allowed = {(creature, relation.name) for creature, relation in world.pairs(split)}
+        rows = world.generate(400, np.random.default_rng(1), split)
+        assert {asked_pair(row["question"]) for row in rows} <= allowed
+
+
+def test_half_of_the_questions_use_words_that_the_corpus_lacks() -> None:
+    rows = world.generate(1000, np.random.default_rng(2), "train")
+    new = sum(bool(UNSEEN & set(row["question"].split())) for row in rows) / 1000
+    # three standard deviations of a share of 1000 are 0.047
+    assert new == pytest.approx(world.UNSEEN_WORDING, abs=0.047)
+    corpus = " ".join(write_documents(3000, np.random.default_rng(3)))
+    assert not UNSEEN & set(corpus.split())
+    assert set(CREATURES) <= set(corpus.split())
+
+
+def test_unknown_split() -> None:
+    with pytest.raises(UserError, match="dev"):
+        world.generate(1, np.random.default_rng(0), "dev")

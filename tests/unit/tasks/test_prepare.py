@@ -1,0 +1,234 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from datasets import Dataset
+from transformers import AutoTokenizer
+
+from lorasb import config
+from lorasb.errors import UserError
+from lorasb.quickstart.tokenizer import build_tokenizer
+from lorasb.tasks import prepare as module
+from lorasb.tasks import sources
+from lorasb.tasks.answers import EXTRACTORS
+from lorasb.tasks.base import SPLITS, Task
+from lorasb.tasks.prepare import prepare, read_split, write_prepared
+from tests.unit.tasks.test_base import ROOT
+from tests.unit.text import (
+    EOS,
+    SEPARATOR,
+    START,
+    generation_task,
+    labelled_task,
+    regression_task,
+    word_tokenizer,
+)
+
+QUESTIONS = [
+    {"question": "w5 w6 w7", "answer": "w8 w9"},
+    {"question": "w5", "answer": " "},
+    {"question": "w10 w11 w12 w13 w14 w15", "answer": "w16"},
+    {"question": "w20 w21 w22 w23", "answer": "w24 w25 w26"},
+]
+
+
+@pytest.fixture
+def generated(monkeypatch):
+    """`QUESTIONS` as the rows of every split."""
+    import lorasb.quickstart
+
+    monkeypatch.setattr(lorasb.quickstart, "split_rows", lambda *_: QUESTIONS)
+
+
+def texts(monkeypatch: pytest.MonkeyPatch, **columns: list[Any]) -> None:
+    sources._load_hub.cache_clear()
+    monkeypatch.setattr(sources, "load_dataset", lambda *_, **__: Dataset.from_dict(columns))
+
+
+def test_an_answer_follows_its_prompt_and_ends(generated):
+    splits, _ = prepare(generation_task(), word_tokenizer(), max_length=20, seed=0)
+    assert splits["train"].to_list()[0] == {
+        "item": 0,
+        "input_ids": [5, 6, 7, 8, 9, EOS],
+        "labels": [-100, -100, -100, 8, 9, EOS],
+    }
+    assert splits["test"].to_list()[0] == {"item": 0, "input_ids": [5, 6, 7], "answer": "w8 w9"}
+
+
+def test_special_tokens_start_the_prompt_and_never_the_answer(generated):
+    splits, _ = prepare(generation_task(), word_tokenizer(start=True), max_length=20, seed=0)
+    assert splits["train"][0]["input_ids"] == [START, 5, 6, 7, 8, 9, EOS]
+    assert splits["test"][0]["input_ids"] == [START, 5, 6, 7]
+
+
+def test_templates_go_around_prompt_and_answer(generated):
+    task = generation_task(prompt="w30 {question} w31", answer="w32 {answer}")
+    splits, manifest = prepare(task, word_tokenizer(), max_length=20, seed=0)
+    assert splits["train"][0]["input_ids"] == [30, 5, 6, 7, 31, 32, 8, 9, EOS]
+    # the row without an answer stays out although its template is not empty
+    assert manifest["splits"]["train"]["dropped_empty_answers"] == 1
+
+
+def test_what_is_cut_and_dropped_is_counted(generated):
+    splits, manifest = prepare(generation_task(), word_tokenizer(), max_length=6, seed=0)
+    train, test = splits["train"].to_list(), splits["test"].to_list()
+    assert [row["item"] for row in train] == [0, 3]
+    assert train[1]["input_ids"] == [20, 21, 22, 23, 24, 25]
+    assert train[1]["labels"] == [-100] * 4 + [24, 25]
+    assert [row["item"] for row in test] == [0, 2, 3]
+    facts = manifest["splits"]["train"]
+    # items 2 and 3 are too long; the prompt of item 2 leaves no room for its answer
+    assert facts["truncated"] == 2
+    assert facts["dropped_empty_answers"] == 1
+    assert facts["dropped_long_prompts"] == 1
+    assert facts["rows"] == 2
+    assert facts["tokens"] == {"min": 6, "median": 6, "max": 6}
+
+
+def test_a_prompt_to_answer_is_cut_at_its_front(generated):
+    splits, manifest = prepare(generation_task(), word_tokenizer(), max_length=5, seed=0)
+    assert splits["test"].to_list()[1]["input_ids"] == [11, 12, 13, 14, 15]
+    assert manifest["splits"]["test"]["truncated"] == 1
+    assert manifest["splits"]["test"]["rows"] == 3
+
+
+def test_unknown_tokens_are_counted(generated, monkeypatch):
+    monkeypatch.setitem(QUESTIONS[0], "question", "w5 elephant w7")
+    _, manifest = prepare(generation_task(), word_tokenizer(), max_length=20, seed=0)
+    assert {split: manifest["splits"][split]["unknown_tokens"] for split in SPLITS} == {
+        "train": 1,
+        "selection": 1,
+        "test": 1,
+    }
+
+
+def test_no_row_left_is_an_error(generated):
+    with pytest.raises(UserError, match="no row of the split train is left"):
+        prepare(generation_task(), word_tokenizer(), max_length=1, seed=0)
+
+
+def test_a_tokenizer_without_an_end_is_refused(generated):
+    tokenizer = word_tokenizer()
+    tokenizer.eos_token = None
+    with pytest.raises(UserError, match="no end-of-text token"):
+        prepare(generation_task(), tokenizer, max_length=20, seed=0)
+
+
+def test_pairs_get_separators_and_token_types(monkeypatch):
+    texts(monkeypatch, a=["w5 w6"] * 9, b=["w7"] * 9, label=[1] * 9)
+    task = labelled_task(columns={"text": ["a", "b"], "label": "label"})
+    splits, _ = prepare(task, word_tokenizer(pairs=True), max_length=20, seed=0)
+    assert splits["test"].to_list()[0] == {
+        "item": 0,
+        "labels": 1,
+        "input_ids": [START, 5, 6, SEPARATOR, 7, SEPARATOR],
+        "token_type_ids": [0, 0, 0, 0, 1, 1],
+    }
+
+
+def test_long_and_empty_texts_are_counted(monkeypatch):
+    sentences = ["w5 w6 w7 w8", "w5", " ", "w9 w10 w11"] + ["w5"] * 5
+    texts(monkeypatch, sentence=sentences, label=[0] * 9)
+    splits, manifest = prepare(labelled_task(), word_tokenizer(), max_length=3, seed=0)
+    assert [len(ids) for ids in splits["test"].to_dict()["input_ids"][:4]] == [3, 1, 0, 3]
+    assert manifest["splits"]["test"]["truncated"] == 1
+    assert manifest["splits"]["test"]["empty_texts"] == 1
+    assert "token_type_ids" not in splits["test"].column_names
+
+
+def test_numbers_keep_every_digit(monkeypatch, tmp_path):
+    label = 3.799999952316284  # what the hub's float32 says for 3.8
+    texts(monkeypatch, sentence=["w5"] * 9, label=[label] * 9)
+    splits, manifest = prepare(regression_task(), word_tokenizer(), max_length=3, seed=0)
+    write_prepared(splits, manifest, tmp_path)
+    assert set(read_split(tmp_path / "test.parquet")["labels"]) == {label}
+
+
+def test_files_come_back_as_they_were_written(generated, tmp_path):
+    splits, manifest = prepare(generation_task(), word_tokenizer(), max_length=20, seed=0)
+    write_prepared(splits, manifest, tmp_path)
+    for split in SPLITS:
+        assert read_split(tmp_path / f"{split}.parquet").to_list() == splits[split].to_list()
+    assert json.loads((tmp_path / "manifest.json").read_text()) == manifest
+
+
+def test_the_same_rows_give_the_same_bytes(generated, tmp_path):
+    for name in ("one", "two"):
+        prepared = prepare(generation_task(), word_tokenizer(), max_length=20, seed=0)
+        write_prepared(*prepared, tmp_path / name)
+    for file in ("train.parquet", "selection.parquet", "test.parquet", "manifest.json"):
+        assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
+
+
+def test_the_hash_tells_other_content(generated, monkeypatch):
+    def digest() -> str:
+        _, manifest = prepare(generation_task(), word_tokenizer(), max_length=20, seed=0)
+        return manifest["splits"]["train"]["sha256"]
+
+    before = digest()
+    monkeypatch.setitem(QUESTIONS[0], "answer", "w9 w8")
+    assert digest() != before
+
+
+def test_a_missing_split_is_one_line(tmp_path):
+    with pytest.raises(UserError, match="no such file; run the rule 'prepare_task'"):
+        read_split(tmp_path / "train.parquet")
+
+
+@pytest.mark.parametrize("kept", [0, 3, 60, -1])
+def test_a_split_cut_short_is_one_line(kept, generated, tmp_path):
+    splits, manifest = prepare(generation_task(), word_tokenizer(), max_length=20, seed=0)
+    write_prepared(splits, manifest, tmp_path)
+    path = tmp_path / "train.parquet"
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(UserError, match="not a complete parquet file; delete it") as raised:
+        read_split(path)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("slug", ["arithmetic", "world", "sentences"])
+def test_the_generated_families(slug, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    task = Task.from_config(slug, config.load_task_config(slug))
+    rows = dict.fromkeys(SPLITS, 40)
+    monkeypatch.setattr(
+        module, "load_rows", lambda task, split, seed: sources.load_rows(task, split, seed)[:40]
+    )
+    splits, manifest = prepare(task, build_tokenizer(), max_length=64, seed=0)
+    assert {split: len(splits[split]) for split in SPLITS} == rows
+    for facts in manifest["splits"].values():
+        assert facts["unknown_tokens"] == 0
+        assert facts["truncated"] == 0
+    if task.kind == "generation":
+        longest = max(
+            sum(label != -100 for label in row["labels"]) for row in splits["train"].to_list()
+        )
+        assert longest <= task.max_new_tokens
+        for row in splits["test"].to_list():
+            found = {name: EXTRACTORS[name](row["answer"]) for name in task.answers.values()}
+            assert None not in found.values()
+
+
+def test_real_pairs(offline_hub, monkeypatch):
+    """Rows of MRPC as BERT has them: both texts, in order, decodable."""
+    monkeypatch.chdir(ROOT)
+    sources._load_hub.cache_clear()
+    task = Task.from_config("mrpc", config.load_task_config("mrpc"))
+    tokenizer = AutoTokenizer.from_pretrained("sentence-transformers/all-MiniLM-L6-v2")
+    splits, manifest = prepare(task, tokenizer, max_length=64, seed=0)
+    rows = sources.load_rows(task, "test", 0)
+    for row, prepared in zip(rows[:20], splits["test"].to_list(), strict=False):
+        alone = [tokenizer(row[name])["input_ids"] for name in ("sentence1", "sentence2")]
+        whole = alone[0] + alone[1][1:]
+        if len(whole) <= 64:
+            assert prepared["input_ids"] == whole
+        types = prepared["token_type_ids"]
+        assert types == sorted(types)
+        assert 0 < sum(types) < len(types)
+        assert prepared["labels"] == row["label"]
+    lengths = [len(ids) for ids in splits["test"].to_dict()["input_ids"]]
+    assert max(lengths) == 64
+    full = [len(tokenizer(row["sentence1"], row["sentence2"])["input_ids"]) for row in rows]
+    assert manifest["splits"]["test"]["truncated"] == sum(length > 64 for length in full) > 0

@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+from typing import Any
+
+import datasets.config
+import pytest
+from datasets import Dataset
+
+from lorasb import config
+from lorasb.errors import UserError
+from lorasb.tasks import sources
+from lorasb.tasks.base import Task
+from lorasb.tasks.sources import describe, load_rows
+from tests.unit.tasks.test_base import ROOT
+from tests.unit.text import LABELLED, generation_task, labelled_task, regression_task
+
+ROWS = 20
+
+
+@pytest.fixture(autouse=True)
+def no_memory():
+    """Forget the data sets that other tests loaded."""
+    sources._load_hub.cache_clear()
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """A data set on the hub; the test may change its rows."""
+    rows: dict[str, list[Any]] = {
+        "sentence": [f"w{index}" for index in range(ROWS)],
+        "label": [index % 2 for index in range(ROWS)],
+    }
+    monkeypatch.setattr(sources, "load_dataset", lambda *_, **__: Dataset.from_dict(rows))
+    return rows
+
+
+def items(task: Task, split: str, seed: int = 0) -> list[int]:
+    return [row["item"] for row in load_rows(task, split, seed)]
+
+
+def test_splits_of_one_origin_are_disjoint_and_keep_its_order(hub):
+    task = labelled_task()
+    train, selection = items(task, "train"), items(task, "selection")
+    assert len(selection) == 4
+    assert sorted(train + selection) == list(range(ROWS))
+    assert train == sorted(train)
+    assert selection == sorted(selection)
+    assert items(task, "test") == list(range(ROWS))
+
+
+def test_rows_keep_their_text_and_label(hub):
+    for row in load_rows(labelled_task(), "selection", 0):
+        assert row == {
+            "item": row["item"],
+            "sentence": f"w{row['item']}",
+            "label": row["item"] % 2,
+        }
+
+
+def test_the_seed_alone_decides_what_is_cut(hub):
+    task = labelled_task()
+    assert items(task, "selection", 0) == items(task, "selection", 0)
+    assert items(task, "selection", 0) != items(task, "selection", 1)
+
+
+def test_fewer_training_rows_leave_the_selection_split_as_it_is(hub):
+    few = labelled_task(splits=LABELLED["splits"] | {"train": {"from": "train", "rows": 5}})
+    assert items(few, "selection") == items(labelled_task(), "selection")
+    assert len(items(few, "train")) == 5
+    assert not set(items(few, "train")) & set(items(few, "selection"))
+
+
+def test_three_splits_of_one_origin_are_disjoint(hub):
+    splits = {
+        name: {"from": "train", "rows": rows} for name, rows in (("train", None), ("test", 6))
+    }
+    task = labelled_task(splits=splits | {"selection": {"from": "train", "rows": 4}})
+    parts = [items(task, split) for split in ("train", "selection", "test")]
+    assert [len(part) for part in parts] == [10, 4, 6]
+    assert sorted(item for part in parts for item in part) == list(range(ROWS))
+
+
+@pytest.mark.parametrize("rows", [ROWS - 3, ROWS + 1])
+def test_too_many_rows_are_refused(hub, rows):
+    task = labelled_task(splits=LABELLED["splits"] | {"train": {"from": "train", "rows": rows}})
+    with pytest.raises(UserError, match=f"need {rows + 4} rows of 'train', which has {ROWS}"):
+        load_rows(task, "train", 0)
+
+
+def test_missing_columns_are_named_with_those_that_are_there(hub):
+    task = labelled_task(columns={"text": ["sentence1", "sentence2"], "label": "label"})
+    with pytest.raises(UserError, match="'sentence1', 'sentence2'; the data set has: sentence, l"):
+        load_rows(task, "train", 0)
+
+
+@pytest.mark.parametrize("label", [-1, 2, 7])
+def test_a_label_out_of_range_is_refused(hub, label):
+    hub["label"][3] = label
+    with pytest.raises(UserError, match=f"row 3: 'label' is {label}, not a class from 0 to 1"):
+        load_rows(labelled_task(), "test", 0)
+
+
+def test_hidden_labels_are_explained(hub):
+    hub["label"] = [-1] * ROWS
+    with pytest.raises(UserError, match="hidden labels of a public test split are -1"):
+        load_rows(labelled_task(), "test", 0)
+
+
+def test_a_class_must_be_a_whole_number(hub):
+    hub["label"] = [0.5] * ROWS
+    with pytest.raises(UserError, match=r"row 0: 'label' is 0\.5"):
+        load_rows(labelled_task(), "test", 0)
+
+
+def test_a_number_must_be_finite(hub):
+    hub["label"] = [0.5] * 7 + [float("nan")] * 13
+    with pytest.raises(UserError, match="row 7: 'label' is nan, not a finite number"):
+        load_rows(regression_task(), "test", 0)
+
+
+@pytest.mark.parametrize("column", ["sentence", "label"])
+def test_a_missing_value_is_refused(hub, column):
+    hub[column][5] = None
+    with pytest.raises(UserError, match=f"row 5: '{column}' has no value"):
+        load_rows(labelled_task(), "test", 0)
+
+
+def test_no_network_and_nothing_cached_is_one_line(monkeypatch, tmp_path):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path)
+    with pytest.raises(UserError) as raised:
+        load_rows(labelled_task(), "train", 0)
+    message = str(raised.value)
+    assert "no network and nothing cached: data set someone/something" in message
+    assert "HF_HOME" in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("family", ["arithmetic", "world"])
+def test_generated_rows(family):
+    task = generation_task(source={"loader": "generated", "family": family})
+    rows = load_rows(task, "selection", 0)
+    assert [row["item"] for row in rows] == [0, 1, 2]
+    assert all(set(row) == {"item", "question", "answer"} for row in rows)
+    assert rows == load_rows(task, "selection", 0)
+    assert describe(task) == {"loader": "generated", "family": family}
+
+
+def test_an_unknown_family_is_refused():
+    task = generation_task(source={"loader": "generated", "family": "nope"})
+    with pytest.raises(UserError, match="no task family 'nope'"):
+        load_rows(task, "train", 0)
+
+
+def glue(slug: str, monkeypatch: pytest.MonkeyPatch, **source: Any) -> Task:
+    monkeypatch.chdir(ROOT)
+    data = config.load_task_config(slug)
+    return Task.from_config(slug, data | {"source": data["source"] | source})
+
+
+@pytest.mark.parametrize(
+    ("slug", "train", "test"), [("mrpc", 3668, 408), ("stsb", 5749, 1500), ("cola", 8551, 1043)]
+)
+def test_real_rows(slug, train, test, offline_hub, monkeypatch):
+    task = glue(slug, monkeypatch)
+    splits = {split: load_rows(task, split, 0) for split in ("train", "selection", "test")}
+    assert {split: len(rows) for split, rows in splits.items()} == {
+        "train": train - 500,
+        "selection": 500,
+        "test": test,
+    }
+    cut = {row["item"] for row in splits["selection"]}
+    assert not cut & {row["item"] for row in splits["train"]}
+
+
+def test_the_manifest_names_the_commit_that_the_cache_holds(offline_hub, monkeypatch):
+    assert describe(glue("mrpc", monkeypatch)) == {
+        "loader": "hub",
+        "path": "nyu-mll/glue",
+        "name": "mrpc",
+        "revision": None,
+        "commit": "0" * 40,
+    }
+
+
+def test_another_commit_than_the_pinned_one_is_refused(offline_hub, monkeypatch):
+    task = glue("mrpc", monkeypatch, revision="a" * 40)
+    with pytest.raises(UserError, match=f"the cache holds commit {'0' * 40}, not {'a' * 40}"):
+        load_rows(task, "train", 0)
+
+
+def test_an_unknown_configuration_is_one_line(offline_hub, monkeypatch):
+    with pytest.raises(UserError) as raised:
+        load_rows(glue("mrpc", monkeypatch, name="nope"), "train", 0)
+    assert "data set nyu-mll/glue, nope: Couldn't find cache" in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_reading_writes_nothing_into_the_cache(offline_hub, monkeypatch):
+    def state() -> dict[str, float]:
+        files = (offline_hub / "datasets").rglob("*.arrow")
+        return {str(path): path.stat().st_mtime for path in files}
+
+    before = state()
+    load_rows(glue("mrpc", monkeypatch), "selection", 0)
+    assert state() == before

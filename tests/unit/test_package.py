@@ -1,0 +1,83 @@
+"""`import lorasb`: cheap, and PEFT knows the method whichever is imported first."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import peft
+import pytest
+import torch
+from peft.mapping import PEFT_TYPE_TO_TUNER_MAPPING
+
+import lorasb
+from lorasb.tuner import LoraXSModel
+from lorasb.tuner.config import _extend_peft_type
+from tests.unit.test_initialize import adapted
+from tests.unit.tiny import tiny_llama
+
+
+def run(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+LOAD = """
+import {first}, {second}
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+base = AutoModelForCausalLM.from_pretrained('{folder}/base')
+model = PeftModel.from_pretrained(base, '{folder}/adapter')
+print(sum('lora_xs_R' in name for name, _ in model.named_parameters()))
+"""
+
+
+@pytest.mark.parametrize(("first", "second"), [("lorasb", "peft"), ("peft", "lorasb")])
+def test_peft_loads_adapters_whichever_is_imported_first(first, second, tmp_path):
+    tiny_llama(0).save_pretrained(tmp_path / "base")
+    adapted(tiny_llama(0)).save_pretrained(tmp_path / "adapter")
+    assert run(LOAD.format(first=first, second=second, folder=tmp_path)).strip() == "6"
+
+
+def test_importing_the_package_alone_imports_nothing_heavy():
+    found = run("import sys, lorasb; print(*sys.modules)").split()
+    assert "lorasb" in found
+    assert not {"torch", "transformers", "peft", "numpy", "pandas"} & set(found)
+
+
+def test_peft_knows_the_method_once():
+    before = list(peft.PeftType)
+    _extend_peft_type()
+    assert list(peft.PeftType) == before
+    assert len(set(before)) == len(before)
+    assert peft.PeftType("LORA_XS") is peft.PeftType.LORA_XS is peft.PeftType["LORA_XS"]
+    assert PEFT_TYPE_TO_TUNER_MAPPING[peft.PeftType.LORA_XS] is LoraXSModel
+
+
+@pytest.mark.parametrize("name", lorasb.__all__)
+def test_public_names_are_there(name):
+    assert getattr(lorasb, name).__module__.startswith("lorasb.")
+    assert name in dir(lorasb)
+
+
+def test_unknown_names_are_attribute_errors():
+    with pytest.raises(AttributeError, match="no attribute 'lora'"):
+        lorasb.lora  # noqa: B018
+
+
+def test_the_four_calls_of_the_readme(tmp_path):
+    base = tiny_llama(0)
+    ids = torch.tensor([[3, 9, 2, 7, 30, 11], [5, 1, 8, 8, 2, 6]])
+    batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": ids}
+    targets = ["q_proj", "v_proj"]
+    gradients = lorasb.estimate_gradients(base, [batch], target_modules=targets, num_samples=2)
+    config = lorasb.LoraXSConfig(r=4, target_modules=targets, task_type="CAUSAL_LM")
+    model = peft.get_peft_model(base, config)
+    lorasb.initialize_lora_sb(model, gradients, learning_rate=1e-3)
+    lorasb.export_lora(model, tmp_path / "adapter")
+    loaded = peft.PeftModel.from_pretrained(tiny_llama(0), tmp_path / "adapter")
+    # the same product in another order
+    torch.testing.assert_close(
+        loaded(input_ids=ids).logits, model(input_ids=ids).logits, rtol=1e-4, atol=1e-5
+    )

@@ -1,0 +1,298 @@
+"""Adapters in a model: saving, loading, several of them, and what PEFT promises for its tuners."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import peft
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from lorasb.errors import UserError
+from lorasb.tuner import LoraXSConfig, LoraXSLayer, layer
+from tests.unit.tiny import (
+    BERT_TARGETS,
+    GPT2_TARGETS,
+    LLAMA_TARGETS,
+    sequences,
+    tiny_bert,
+    tiny_gpt2,
+    tiny_llama,
+    train,
+)
+
+IDS = torch.stack(sequences(0, [8, 8, 8]))
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def adapted(model: PreTrainedModel | None = None, **options: Any) -> peft.PeftModel:
+    values = {"r": 4, "target_modules": LLAMA_TARGETS} | options
+    return peft.get_peft_model(model or tiny_llama(0), LoraXSConfig(**values))
+
+
+def trained(model: PreTrainedModel | None = None, **options: Any) -> peft.PeftModel:
+    made = adapted(model, **options)
+    train(made, {"input_ids": IDS, "labels": IDS})
+    return made.eval()
+
+
+def logits(model: torch.nn.Module) -> Tensor:
+    with torch.no_grad():
+        return model(input_ids=IDS).logits
+
+
+def saved(model: peft.PeftModel, folder: Path) -> Path:
+    model.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("low_cpu_mem_usage", [False, True])
+@pytest.mark.parametrize("options", [{}, {"scaling": 3.0}, {"save_bases": False}, {"dropout": 0.2}])
+def test_a_trained_adapter_comes_back_bit_by_bit(options, low_cpu_mem_usage, tmp_path):
+    model = trained(**options)
+    folder = saved(model, tmp_path)
+    loaded = peft.PeftModel.from_pretrained(
+        tiny_llama(0), folder, low_cpu_mem_usage=low_cpu_mem_usage
+    )
+    assert torch.equal(logits(loaded), logits(model))
+    assert not torch.allclose(logits(model), logits(tiny_llama(0)), atol=0.1)
+    assert not any(parameter.requires_grad for parameter in loaded.parameters())
+
+
+def test_stored_tensors(tmp_path):
+    shapes = {"q_proj": (16, 16), "v_proj": (8, 16), "down_proj": (16, 24)}
+    file = saved(trained(), tmp_path / "whole") / "adapter_model.safetensors"
+    stored = load_file(file)
+    assert len(stored) == 2 * 3 * 3
+    for module, (rows, columns) in shapes.items():
+        for part, shape in {"A": (4, columns), "R": (4, 4), "B": (rows, 4)}.items():
+            found = [v for k, v in stored.items() if k.endswith(f"{module}.lora_xs_{part}")]
+            assert [value.shape for value in found] == [shape, shape]
+            assert {value.dtype for value in found} == {torch.float32}
+    file = saved(trained(save_bases=False), tmp_path / "r") / "adapter_model.safetensors"
+    assert {name.rpartition(".")[2] for name in load_file(file)} == {"lora_xs_R"}
+
+
+def test_loading_stored_bases_needs_no_svd(tmp_path, monkeypatch):
+    model = trained()
+    saved(model, tmp_path)
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("an SVD was computed")
+
+    monkeypatch.setattr(layer, "truncated_svd", refuse)
+    loaded = peft.PeftModel.from_pretrained(tiny_llama(0), tmp_path)
+    assert torch.equal(logits(loaded), logits(model))
+
+
+def test_saving_leaves_the_configuration_as_the_user_made_it(tmp_path):
+    model = trained()
+    saved(model, tmp_path)
+    assert model.peft_config["default"].init_weights == "weights"
+    written = json.loads((tmp_path / "adapter_config.json").read_text())
+    assert written["peft_type"] == "LORA_XS"
+    assert written["init_weights"] == "empty"
+    saved(trained(save_bases=False), tmp_path)
+    assert json.loads((tmp_path / "adapter_config.json").read_text())["init_weights"] == "weights"
+
+
+@pytest.mark.parametrize("part", ["A", "R", "B"])
+def test_a_checkpoint_that_lacks_a_tensor_is_refused(part, tmp_path):
+    file = saved(trained(), tmp_path) / "adapter_model.safetensors"
+    tensors = load_file(file)
+    name = next(name for name in tensors if name.endswith(f"lora_xs_{part}"))
+    del tensors[name]
+    save_file(tensors, file)
+    with pytest.raises(UserError, match=rf"lacks 1 tensors, the first is .*lora_xs_{part}"):
+        peft.PeftModel.from_pretrained(tiny_llama(0), tmp_path)
+
+
+def test_a_checkpoint_of_another_model_is_refused(tmp_path):
+    file = saved(trained(), tmp_path) / "adapter_model.safetensors"
+    tensors = load_file(file)
+    tensors["base_model.model.model.layers.2.mlp.down_proj.lora_xs_R"] = torch.zeros(4, 4)
+    save_file(tensors, file)
+    with pytest.raises(UserError, match=r"has superfluous 1 tensors.*layers\.2"):
+        peft.PeftModel.from_pretrained(tiny_llama(0), tmp_path)
+
+
+def test_several_adapters_are_saved_and_loaded_under_other_names(tmp_path):
+    model = trained()
+    # a name that is part of the other's, and of which a module's name is a part
+    model.add_adapter("def", LoraXSConfig(r=2, target_modules=["q_proj", "up_proj"], seed=1))
+    first = logits(model)
+    model.set_adapter("def")
+    train(model, {"input_ids": IDS, "labels": IDS})
+    second = logits(model.eval())
+    assert not torch.allclose(first, second)
+    saved(model, tmp_path)
+    loaded = peft.PeftModel.from_pretrained(tiny_llama(0), tmp_path / "def", adapter_name="one")
+    assert torch.equal(logits(loaded), second)
+    loaded.load_adapter(tmp_path, adapter_name="two")
+    assert torch.equal(logits(loaded), second)
+    loaded.set_adapter("two")
+    assert torch.equal(logits(loaded), first)
+    loaded.delete_adapter("two")
+    loaded.set_adapter("one")
+    assert torch.equal(logits(loaded), second)
+    with pytest.raises(ValueError, match="two"):
+        loaded.delete_adapter("two")
+
+
+def test_an_added_adapter_is_frozen_until_it_is_active():
+    model = adapted()
+    model.add_adapter("other", LoraXSConfig(r=2, target_modules=["up_proj", "q_proj"]))
+
+    def trainable() -> set[str]:
+        names = [name for name, p in model.named_parameters() if p.requires_grad]
+        assert all("lora_xs_R" in name for name in names)
+        return {name.rpartition(".")[2] for name in names}
+
+    assert trainable() == {"default"}
+    model.set_adapter("other")
+    assert trainable() == {"other"}
+
+
+def test_disabled_adapter_is_the_base_model():
+    model = trained()
+    with model.disable_adapter():
+        assert torch.equal(logits(model), logits(tiny_llama(0)))
+    assert not torch.allclose(logits(model), logits(tiny_llama(0)), atol=0.1)
+
+
+@pytest.mark.parametrize("targets", [LLAMA_TARGETS, "all-linear"])
+def test_merge_and_unload_gives_a_plain_model(targets):
+    model = trained(target_modules=targets)
+    output = logits(model)
+    merged = model.merge_and_unload(safe_merge=True)
+    assert not any(isinstance(module, LoraXSLayer) for module in merged.modules())
+    assert merged.state_dict().keys() == tiny_llama(0).state_dict().keys()
+    torch.testing.assert_close(logits(merged), output, rtol=1e-4, atol=1e-4)  # float32, two layers
+
+
+def test_unload_gives_the_base_model_back():
+    assert torch.equal(logits(trained().unload()), logits(tiny_llama(0)))
+
+
+def test_merge_and_unmerge_of_the_model():
+    model = trained()
+    output = logits(model)
+    model.merge_adapter()
+    torch.testing.assert_close(logits(model), output, rtol=1e-4, atol=1e-4)
+    model.unmerge_adapter()
+    torch.testing.assert_close(logits(model), output, rtol=1e-4, atol=1e-4)
+
+
+def test_conv1d_and_its_round_trip(tmp_path):
+    model = trained(tiny_gpt2(0), target_modules=GPT2_TARGETS)
+    loaded = peft.PeftModel.from_pretrained(tiny_gpt2(0), saved(model, tmp_path))
+    assert torch.equal(logits(loaded), logits(model))
+    output = logits(model)
+    torch.testing.assert_close(logits(model.merge_and_unload()), output, rtol=1e-4, atol=1e-4)
+
+
+def test_task_head_is_trained_and_kept(tmp_path):
+    model = adapted(tiny_bert(0), target_modules=BERT_TARGETS, modules_to_save=["classifier"])
+    train(model, {"input_ids": IDS, "labels": torch.tensor([0, 1, 1])})
+    loaded = peft.PeftModel.from_pretrained(tiny_bert(0), saved(model, tmp_path))
+    assert torch.equal(logits(loaded), logits(model))
+    head = loaded.get_base_model().classifier
+    assert not torch.equal(head.weight, tiny_bert(0).classifier.weight)
+
+
+def adapted_names(**options: Any) -> set[str]:
+    return {
+        name.removeprefix("base_model.model.model.layers.")
+        for name, module in adapted(**options).named_modules()
+        if isinstance(module, LoraXSLayer)
+    }
+
+
+def test_targets():
+    assert adapted_names(target_modules=r".*\.1\.mlp\.(up|down)_proj") == {
+        "1.mlp.up_proj",
+        "1.mlp.down_proj",
+    }
+    both = {"0.self_attn.q_proj", "1.self_attn.q_proj"}
+    assert adapted_names(target_modules=["q_proj"]) == both
+    assert adapted_names(target_modules=["q_proj"], layers_to_transform=[1]) == both - {
+        "0.self_attn.q_proj"
+    }
+    found = adapted_names(target_modules=["q_proj"], exclude_modules=["0.self_attn.q_proj"])
+    assert found == both - {"0.self_attn.q_proj"}
+    # without targets: PEFT's choice for Llama
+    found = adapted_names(target_modules=None)
+    assert {name.rpartition(".")[2] for name in found} == {"q_proj", "v_proj"}
+    with pytest.raises(ValueError, match="nothing"):
+        adapted(target_modules=["nothing"])
+    with pytest.raises(UserError, match=r"embed_tokens: a Embedding cannot be adapted"):
+        adapted(target_modules=["embed_tokens"])
+    with pytest.raises(
+        UserError, match=r"0\.self_attn\.v_proj: r is 9; the largest rank here is 8"
+    ):
+        adapted(r=9)
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"r": 0}, "r is 0; it should be at least 1"),
+        ({"scaling": 0.0}, "scaling is 0"),
+        ({"dropout": 1.0}, r"dropout is 1\.0"),
+        ({"init_weights": "svd"}, "'svd' is unknown"),
+        ({"init_weights": "empty", "save_bases": False}, "save_bases=False needs"),
+        ({"layers_pattern": "layers"}, "layers_pattern needs layers_to_transform"),
+    ],
+)
+def test_configurations_that_make_no_sense_are_refused(options, match):
+    with pytest.raises(UserError, match=match):
+        LoraXSConfig(**options)
+
+
+def test_adapter_of_a_low_precision_model_is_float32(tmp_path):
+    model = trained(tiny_llama(0).bfloat16())
+    assert {p.dtype for n, p in model.state_dict().items() if "lora_xs" in n} == {torch.float32}
+    loaded = peft.PeftModel.from_pretrained(
+        tiny_llama(0).bfloat16(), saved(model, tmp_path), low_cpu_mem_usage=True
+    )
+    assert {p.dtype for n, p in loaded.state_dict().items() if "lora_xs" in n} == {torch.float32}
+    assert torch.equal(logits(loaded), logits(model))
+
+
+def test_training_with_gradient_checkpointing_gives_the_same_gradient():
+    gradients = []
+    for checkpointing in (False, True):
+        model = adapted().train()
+        if checkpointing:
+            model.enable_input_require_grads()
+            model.get_base_model().gradient_checkpointing_enable()
+        model(input_ids=IDS, labels=IDS).loss.backward()
+        gradients.append([p.grad for p in model.parameters() if p.requires_grad])
+    for plain, checkpointed in zip(*gradients, strict=True):
+        # the same operations, computed twice
+        torch.testing.assert_close(plain, checkpointed, rtol=1e-5, atol=1e-7)
+
+
+def digest() -> str:
+    """Hash of every tensor of a fresh adapter."""
+    tensors = sorted(adapted().state_dict().items())
+    return hashlib.sha256(b"".join(v.numpy().tobytes() for _, v in tensors)).hexdigest()
+
+
+def test_two_processes_make_the_same_adapter():
+    code = (
+        "import torch; torch.set_num_threads(1); torch.manual_seed(5); "
+        "from tests.unit.tuner.test_model import digest; print(digest())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == digest()

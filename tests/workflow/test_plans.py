@@ -1,0 +1,68 @@
+"""What snakemake plans, without running any of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lorasb import config, grid
+from tests.workflow.conftest import ROOT, copy_project, planned, snakemake
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return copy_project(tmp_path_factory.mktemp("plans") / "project")
+
+
+def test_workflow_is_lint_clean():
+    done = snakemake(ROOT, "--lint")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("study", config.names("studies"))
+def test_every_study_plans_its_cells_and_no_others(fresh, study):
+    done = snakemake(fresh, "--dry-run", "--quiet", "rules", "--config", f"study={study}")
+    jobs = planned(snakemake(fresh, "--dry-run", "--config", f"study={study}"))
+    cells = grid.final_cells(study)
+    assert done.returncode == 0
+    assert jobs.get("train", 0) + jobs.get("train_and_predict", 0) == len(cells)
+    starts = {(cell.model, cell.task, cell.seed) for cell in cells if cell.variant == "lora-sb"}
+    assert jobs["estimate_gradient"] == len(starts)
+    assert jobs["factorize_gradient"] == len(starts)
+    assert jobs["factorize_weights"] == len({cell.model for cell in cells})
+
+
+def test_sweep_plans_the_cells_of_the_sweep(fresh):
+    jobs = planned(snakemake(fresh, "--dry-run", "sweep", "--config", "study=quickstart"))
+    assert jobs["train_and_predict"] == len(grid.sweep_cells("quickstart"))
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "message"),
+    [
+        ("config/config.yaml", "study: tiny", "study: tyni", "unknown study 'tyni'; did you mean 'tiny'"),
+        ("config/studies/tiny.yaml", "tasks: [sentences]", "tasks: [sentenses]", "unknown task 'sentenses'"),
+        ("config/studies/tiny.yaml", "models: [", "models: [no-such, ", "unknown model 'no-such'"),
+        ("config/studies/tiny.yaml", "tasks:", "taks:", "unknown key 'taks'"),
+        ("config/studies/tiny.yaml", "seeds: [0]\nlearning", "seeds: []\nlearning", "empty grid"),
+        ("config/studies/tiny.yaml", 'full: "1e-3"', "full: 0.001", "like '1e-4'"),
+        ("config/methods/lora-sb.yaml", "method: lora-sb", "method: lora-bs", "unknown method 'lora-bs'"),
+        ("config/studies/tiny.yaml", "gradient: {samples", "gradient: {smaples", "unknown key 'smaples'"),
+    ],
+)
+def test_bad_config_is_one_clear_line(tmp_path, file, old, new, message):
+    root = copy_project(tmp_path / "project")
+    path = root / file
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    done = snakemake(root, "--dry-run")
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    assert sum(message in line for line in done.stderr.splitlines()) == 1
+
+
+def test_default_profile_is_found(fresh):
+    done = snakemake(fresh, "--dry-run")
+    assert "Using workflow specific profile profiles/default" in done.stderr

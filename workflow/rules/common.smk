@@ -1,0 +1,112 @@
+# Validation, wildcard constraints and input functions. No rules.
+
+from pathlib import Path
+
+from lorasb import config as lorasb_config
+from lorasb import grid, resolve
+from lorasb.errors import UserError
+from lorasb.registry import variant_method
+from snakemake.exceptions import WorkflowError
+
+
+def checked(function, *arguments):
+    """Call a function of lorasb; what the user can mend is one line, not a traceback."""
+    try:
+        return function(*arguments)
+    except UserError as error:
+        raise WorkflowError(str(error)) from None
+
+
+checked(lorasb_config.check, config, "config", "config/config.yaml or --config")
+
+STUDY = config["study"]
+AVAILABLE = "--available" if config.get("on_failure") == "report" else ""
+TASK_FLAGS = "--study {study} --model {model} --task {task}"
+CELL_FLAGS = (
+    f"{TASK_FLAGS} --variant {{variant}} --rank {{rank}} --lr {{lr}} --seed {{seed}}"
+)
+TOGETHER = checked(resolve.studies_that_predict_with_training)
+
+
+wildcard_constraints:
+    study="[a-z0-9][a-z0-9.-]*",
+    model="[a-z0-9][a-z0-9.-]*",
+    task="[a-z0-9][a-z0-9.-]*",
+    variant="[a-z0-9][a-z0-9.-]*",
+    rank="[0-9]+",
+    lr=r"0|[1-9](\.[0-9]*[1-9])?e-[0-9]+",
+    seed="[0-9]+",
+    split="test|selection",
+
+
+def cell_of(wildcards):
+    """The cell that a path names."""
+    values = {name: getattr(wildcards, name) for name in ("study", *grid.COLUMNS)}
+    return grid.Cell(
+        **values | {"rank": int(wildcards.rank), "seed": int(wildcards.seed)}
+    )
+
+
+def get_cell_hash(wildcards):
+    """Changes when the trained weights of the cell would."""
+    return checked(resolve.cell_hash, cell_of(wildcards))
+
+
+def get_training_inputs(wildcards):
+    """The training split, and the factors that the cell's method needs."""
+    method = checked(variant_method, wildcards.variant)
+    inputs = [
+        f"{grid.DATA}/train.parquet",
+        f"{grid.DATA}/{cell_of(wildcards).split}.parquet",
+    ]
+    if "gradient_factors" in method.needs:
+        inputs.append(f"{grid.GRADIENT_FACTORS}/factors.safetensors")
+    if "weight_factors" in method.needs:
+        inputs.append(f"{grid.WEIGHT_FACTORS}/factors.safetensors")
+    return [path.format(**dict(wildcards)) for path in inputs]
+
+
+def existing(paths):
+    """All paths, or with `on_failure: report` those of the cells that are there."""
+    return [path for path in paths if not AVAILABLE or Path(path).exists()]
+
+
+def get_predictions(wildcards):
+    """Predictions of all cells of one task and split."""
+    cells = grid.final_cells if wildcards.split == "test" else grid.sweep_cells
+    return existing(
+        str(cell.folder / "predictions.jsonl")
+        for cell in checked(cells, wildcards.study)
+        if (cell.model, cell.task) == (wildcards.model, wildcards.task)
+    )
+
+
+def get_snapshots(wildcards):
+    """Kept updates of all cells of one task and seed."""
+    return existing(
+        str(cell.folder / "snapshots.safetensors")
+        for cell in checked(grid.final_cells, wildcards.study)
+        if (cell.model, cell.task, str(cell.seed))
+        == (wildcards.model, wildcards.task, wildcards.seed)
+    )
+
+
+def get_scores(split):
+    """An input function: the scores of all tasks of a study on one split."""
+    cells = grid.final_cells if split == "test" else grid.sweep_cells
+
+    def scores(wildcards):
+        found = checked(cells, wildcards.study)
+        return sorted(
+            {str(cell.path(grid.SCORES) / f"{split}.metrics.csv") for cell in found}
+        )
+
+    return scores
+
+
+def get_directions(wildcards):
+    """Direction measures of all tasks and seeds of a study."""
+    cells = checked(grid.final_cells, wildcards.study)
+    return sorted(
+        {str(cell.path(grid.DIRECTIONS) / f"seed{cell.seed}.csv") for cell in cells}
+    )

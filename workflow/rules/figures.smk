@@ -1,0 +1,117 @@
+# Figures, from the tidy tables; each script draws one.
+
+
+rule plot_score_vs_trainable:
+    input:
+        runs=f"{grid.TABLES}/runs.csv",
+    output:
+        pdf=f"{grid.FIGURES}/score_vs_trainable.pdf",
+        png=report(
+            f"{grid.FIGURES}/score_vs_trainable.png",
+            caption="../report/score_vs_trainable.rst",
+            category="Accuracy",
+            labels={"study": "{study}", "what": "score vs trainable (figure)"},
+        ),
+    log:
+        "logs/plot_score_vs_trainable/{study}.log",
+    benchmark:
+        "benchmarks/plot_score_vs_trainable/{study}.jsonl"
+    conda:
+        "../envs/analysis.yaml"
+    resources:
+        mem_mb=2000,
+    script:
+        "../../analysis/figures/score_vs_trainable.py"
+
+
+rule plot_score_vs_stored:
+    input:
+        runs=f"{grid.TABLES}/runs.csv",
+    output:
+        pdf=f"{grid.FIGURES}/score_vs_stored.pdf",
+        png=report(
+            f"{grid.FIGURES}/score_vs_stored.png",
+            caption="../report/score_vs_stored.rst",
+            category="Accuracy",
+            labels={"study": "{study}", "what": "score vs stored (figure)"},
+        ),
+    log:
+        "logs/plot_score_vs_stored/{study}.log",
+    benchmark:
+        "benchmarks/plot_score_vs_stored/{study}.jsonl"
+    conda:
+        "../envs/analysis.yaml"
+    resources:
+        mem_mb=2000,
+    script:
+        "../../analysis/figures/score_vs_stored.py"
+
+
+rule plot_training_loss:
+    input:
+        losses=f"{grid.TABLES}/losses.csv",
+    output:
+        pdf=f"{grid.FIGURES}/training_loss.pdf",
+        png=report(
+            f"{grid.FIGURES}/training_loss.png",
+            caption="../report/training_loss.rst",
+            category="Training",
+            labels={"study": "{study}", "what": "training loss (figure)"},
+        ),
+    log:
+        "logs/plot_training_loss/{study}.log",
+    benchmark:
+        "benchmarks/plot_training_loss/{study}.jsonl"
+    conda:
+        "../envs/analysis.yaml"
+    resources:
+        mem_mb=2000,
+    script:
+        "../../analysis/figures/training_loss.py"
+
+
+rule plot_direction_preservation:
+    input:
+        directions=f"{grid.TABLES}/directions.csv",
+    output:
+        pdf=f"{grid.FIGURES}/direction_preservation.pdf",
+        png=report(
+            f"{grid.FIGURES}/direction_preservation.png",
+            caption="../report/direction_preservation.rst",
+            category="Update directions",
+            labels={"study": "{study}", "what": "direction preservation (figure)"},
+        ),
+    log:
+        "logs/plot_direction_preservation/{study}.log",
+    benchmark:
+        "benchmarks/plot_direction_preservation/{study}.jsonl"
+    conda:
+        "../envs/analysis.yaml"
+    resources:
+        mem_mb=2000,
+    script:
+        "../../analysis/figures/direction_preservation.py"
+
+
+rule plot_learning_rate_sweep:
+    input:
+        sweep=f"{grid.TABLES}/sweep.csv",
+        selected=f"{grid.TABLES}/selected_lr.tsv",
+    output:
+        pdf=f"{grid.FIGURES}/learning_rate_sweep.pdf",
+        png=report(
+            f"{grid.FIGURES}/learning_rate_sweep.png",
+            caption="../report/learning_rate_sweep.rst",
+            category="Learning rates",
+            labels={"study": "{study}", "what": "learning rate sweep (figure)"},
+        ),
+    log:
+        "logs/plot_learning_rate_sweep/{study}.log",
+    benchmark:
+        "benchmarks/plot_learning_rate_sweep/{study}.jsonl"
+    conda:
+        "../envs/analysis.yaml"
+    resources:
+        mem_mb=2000,
+    script:
+        "../../analysis/figures/learning_rate_sweep.py"

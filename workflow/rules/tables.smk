@@ -1,0 +1,98 @@
+# Tables for readers, from the tidy tables; each script draws one.
+
+
+rule table_accuracy:
+    input:
+        runs=f"{grid.TABLES}/runs.csv",
+    output:
+        csv=f"{grid.TABLES}/accuracy.csv",
+        md=report(
+            f"{grid.TABLES}/accuracy.md",
+            caption="../report/accuracy.rst",
+            category="Accuracy",
+            labels={"study": "{study}", "what": "accuracy (table)"},
+        ),
+        tex=f"{grid.TABLES}/accuracy.tex",
+    log:
+        "logs/table_accuracy/{study}.log",
+    benchmark:
+        "benchmarks/table_accuracy/{study}.jsonl"
+    conda:
+        "../envs/analysis.yaml"
+    resources:
+        mem_mb=2000,
+    script:
+        "../../analysis/tables/accuracy.py"
+
+
+rule table_costs:
+    input:
+        runs=f"{grid.TABLES}/runs.csv",
+    output:
+        csv=f"{grid.TABLES}/costs.csv",
+        md=report(
+            f"{grid.TABLES}/costs.md",
+            caption="../report/costs.rst",
+            category="Efficiency",
+            labels={"study": "{study}", "what": "costs (table)"},
+        ),
+        tex=f"{grid.TABLES}/costs.tex",
+    log:
+        "logs/table_costs/{study}.log",
+    benchmark:
+        "benchmarks/table_costs/{study}.jsonl"
+    conda:
+        "../envs/analysis.yaml"
+    resources:
+        mem_mb=2000,
+    script:
+        "../../analysis/tables/costs.py"
+
+
+rule table_paired_differences:
+    input:
+        runs=f"{grid.TABLES}/runs.csv",
+        per_item=f"{grid.TABLES}/items.parquet",
+    output:
+        csv=f"{grid.TABLES}/paired_differences.csv",
+        md=report(
+            f"{grid.TABLES}/paired_differences.md",
+            caption="../report/paired_differences.rst",
+            category="Accuracy",
+            labels={"study": "{study}", "what": "paired differences (table)"},
+        ),
+        tex=f"{grid.TABLES}/paired_differences.tex",
+    log:
+        "logs/table_paired_differences/{study}.log",
+    benchmark:
+        "benchmarks/table_paired_differences/{study}.jsonl"
+    conda:
+        "../envs/analysis.yaml"
+    resources:
+        mem_mb=2000,
+    script:
+        "../../analysis/tables/paired_differences.py"
+
+
+rule table_learning_rates:
+    input:
+        selected="config/studies/{study}.selected_lr.tsv",
+    output:
+        csv=f"{grid.TABLES}/learning_rates.csv",
+        md=report(
+            f"{grid.TABLES}/learning_rates.md",
+            caption="../report/learning_rates.rst",
+            category="Learning rates",
+            labels={"study": "{study}", "what": "learning rates (table)"},
+        ),
+        tex=f"{grid.TABLES}/learning_rates.tex",
+    log:
+        "logs/table_learning_rates/{study}.log",
+    benchmark:
+        "benchmarks/table_learning_rates/{study}.jsonl"
+    conda:
+        "../envs/analysis.yaml"
+    resources:
+        mem_mb=2000,
+    script:
+        "../../analysis/tables/learning_rates.py"

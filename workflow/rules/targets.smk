@@ -1,0 +1,27 @@
+# What people ask for by name; no rule here computes anything.
+
+TABLE_NAMES = ["accuracy", "costs", "paired_differences"]
+if checked(lorasb_config.load_study, STUDY)["learning_rates"] == "selected":
+    TABLE_NAMES.append("learning_rates")
+FIGURE_NAMES = [
+    "score_vs_trainable",
+    "score_vs_stored",
+    "training_loss",
+    "direction_preservation",
+]
+
+
+rule tables:
+    input:
+        expand(f"{grid.TABLES}/{{name}}.md", study=STUDY, name=TABLE_NAMES),
+
+
+rule figures:
+    input:
+        expand(f"{grid.FIGURES}/{{name}}.png", study=STUDY, name=FIGURE_NAMES),
+
+
+rule sweep:
+    input:
+        expand(f"{grid.TABLES}/selected_lr.tsv", study=STUDY),
+        expand(f"{grid.FIGURES}/learning_rate_sweep.png", study=STUDY),

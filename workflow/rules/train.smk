@@ -1,0 +1,76 @@
+# One cell. Two ways to the same files: a study says whether the training process also predicts.
+
+
+rule train:
+    input:
+        get_training_inputs,
+    output:
+        adapter=directory(f"{grid.CELL}/adapter"),
+        log=f"{grid.CELL}/train.jsonl",
+        snapshots=f"{grid.CELL}/snapshots.safetensors",
+        config=f"{grid.CELL}/config.json",
+        timing=f"{grid.CELL}/timing.json",
+        provenance=f"{grid.CELL}/provenance.json",
+    log:
+        "logs/train/{study}/{model}/{task}/{variant}/r{rank}/lr{lr}/seed{seed}.log",
+    benchmark:
+        "benchmarks/train/{study}/{model}/{task}/{variant}/r{rank}/lr{lr}/seed{seed}.jsonl"
+    wildcard_constraints:
+        study=f"(?!({'|'.join(TOGETHER) or '$'})/)[a-z0-9][a-z0-9.-]*",
+    conda:
+        "../envs/lorasb.yaml"
+    threads: 1
+    resources:
+        mem_mb=6000,
+    params:
+        cell=CELL_FLAGS,
+        cell_hash=get_cell_hash,
+    shell:
+        "python -m lorasb train {params.cell} --cell-hash {params.cell_hash} "
+        "--threads {threads} > {log} 2>&1"
+
+
+use rule train as train_and_predict with:
+    output:
+        adapter=directory(f"{grid.CELL}/adapter"),
+        log=f"{grid.CELL}/train.jsonl",
+        snapshots=f"{grid.CELL}/snapshots.safetensors",
+        config=f"{grid.CELL}/config.json",
+        timing=f"{grid.CELL}/timing.json",
+        provenance=f"{grid.CELL}/provenance.json",
+        predictions=f"{grid.CELL}/predictions.jsonl",
+        predict_timing=f"{grid.CELL}/predict_timing.json",
+    log:
+        "logs/train_and_predict/{study}/{model}/{task}/{variant}/r{rank}/lr{lr}/seed{seed}.log",
+    benchmark:
+        "benchmarks/train_and_predict/{study}/{model}/{task}/{variant}/r{rank}/lr{lr}/seed{seed}.jsonl"
+    wildcard_constraints:
+        study="|".join(TOGETHER) or "none",
+    conda:
+        "../envs/lorasb.yaml"
+
+
+rule predict:
+    input:
+        adapter=f"{grid.CELL}/adapter",
+        split=lambda wildcards: str(
+            cell_of(wildcards).path(grid.DATA) / f"{cell_of(wildcards).split}.parquet"
+        ),
+    output:
+        predictions=f"{grid.CELL}/predictions.jsonl",
+        timing=f"{grid.CELL}/predict_timing.json",
+    log:
+        "logs/predict/{study}/{model}/{task}/{variant}/r{rank}/lr{lr}/seed{seed}.log",
+    benchmark:
+        "benchmarks/predict/{study}/{model}/{task}/{variant}/r{rank}/lr{lr}/seed{seed}.jsonl"
+    wildcard_constraints:
+        study=f"(?!({'|'.join(TOGETHER) or '$'})/)[a-z0-9][a-z0-9.-]*",
+    conda:
+        "../envs/lorasb.yaml"
+    threads: 1
+    resources:
+        mem_mb=6000,
+    params:
+        cell=CELL_FLAGS,
+    shell:
+        "python -m lorasb predict {params.cell} --threads {threads} > {log} 2>&1"
