@@ -56,6 +56,11 @@ def count(value: float) -> str:
     return MISSING if np.isnan(value) else f"{value:,.0f}"
 
 
+def rank(value: int) -> str:
+    """A rank, or a dash for a method without one."""
+    return str(value) if value else MISSING
+
+
 def quantity(value: float, unit: str = "") -> str:
     """A number of three digits with a decimal prefix: 1234567 bytes are `1.23 MB`."""
     if np.isnan(value):
@@ -77,11 +82,11 @@ def write(
 ) -> None:
     """Write `data` as CSV, and `printed`, whose cells are text, as Markdown and LaTeX.
 
-    Each note becomes a line below the table. LaTeX needs the package booktabs.
+    Each note becomes a paragraph below the table. LaTeX needs the package booktabs.
     """
     data.to_csv(csv, index=False)
-    lines = [printed.to_markdown(index=False, disable_numparse=True), "", *notes]
-    Path(md).write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
+    blocks = [printed.to_markdown(index=False, disable_numparse=True), *notes]
+    Path(md).write_text("\n\n".join(blocks) + "\n", encoding="utf-8")
     body = printed.map(_latex).rename(columns=_latex).to_latex(index=False, escape=False)
     below = "".join(rf"\par{{\footnotesize {_latex(note)}}}" + "\n" for note in notes)
     Path(tex).write_text(body + below, encoding="utf-8")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 
 from lorasb.errors import UserError
@@ -16,6 +17,10 @@ Arguments = argparse.Namespace
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb. Returns 0, or 1 after a line on stderr that says what the user can mend."""
     arguments = _parser().parse_args(argv)
+    # notes of pinned libraries to their own callers; and PEFT asks the hub for a base model's
+    # configuration each time it saves, which it does not need
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+    warnings.filterwarnings("ignore", message="Could not find a config file")
     try:
         if getattr(arguments, "threads", None):
             import torch
@@ -39,12 +44,26 @@ def _parser() -> argparse.ArgumentParser:
     cell = (*task, "variant", "rank", "lr", "seed")
     threads = "threads"
     _verb(verbs, "prepare", _prepare, task, "tokenise the splits of a task")
-    _verb(verbs, "estimate-gradient", _estimate, (*task, "seed", threads), "gradient at the base model")
     _verb(
-        verbs, "factorize-gradient", _factorize_gradient, (*task, "seed", threads), "SVD of the step"
+        verbs,
+        "estimate-gradient",
+        _estimate,
+        (*task, "seed", threads),
+        "gradient at the base model",
     )
     _verb(
-        verbs, "factorize-weights", _factorize_weights, ("study", "model", threads), "SVD of weights"
+        verbs,
+        "factorize-gradient",
+        _factorize_gradient,
+        (*task, "seed", threads),
+        "SVD of the step",
+    )
+    _verb(
+        verbs,
+        "factorize-weights",
+        _factorize_weights,
+        ("study", "model", threads),
+        "SVD of weights",
     )
     train = _verb(verbs, "train", _train, (*cell, threads), "train one cell")
     train.add_argument("--cell-hash", help="refuse to run if the settings have another hash")

@@ -1,4 +1,4 @@
-"""From the files of cells to the tidy tables of a study. Needs no GPU and can be run again alone."""
+"""From the files of cells to the tidy tables of a study; needs no GPU."""
 
 from __future__ import annotations
 
@@ -88,11 +88,19 @@ def select_rates(sweep: pd.DataFrame) -> pd.DataFrame:
         usable = means[means["size"] == means["count"]]
         if usable.empty:
             raise UserError(f"sweep: every learning rate failed for {', '.join(map(str, key))}")
-        best = usable["mean"].idxmax()
+        best = str(usable["mean"].idxmax())
         edge = {means.index[0]: "low", means.index[-1]: "high"}.get(best, "none")
         names = dict(zip(("model", "task", "variant", "rank"), key, strict=True))
-        score, seeds = usable.loc[best, ["mean", "size"]]
-        rows.append({**names, "lr": best, "score": score, "seeds": int(seeds), "edge": edge})
+        chosen = usable.loc[best]
+        rows.append(
+            {
+                **names,
+                "lr": best,
+                "score": chosen["mean"],
+                "seeds": int(chosen["size"]),
+                "edge": edge,
+            }
+        )
     return pd.DataFrame(rows)
 
 
@@ -110,7 +118,9 @@ def run_row(cell: Cell, scores: pd.DataFrame) -> dict[str, Any]:
         "metric": metric,
         "score": score,
     }
-    return row | _count_columns(cell_counts(cell)) | (_cost_columns(cell) if score is not None else {})
+    return (
+        row | _count_columns(cell_counts(cell)) | (_cost_columns(cell) if score is not None else {})
+    )
 
 
 def cell_counts(cell: Cell) -> Counts:

@@ -1,7 +1,7 @@
 """How well a method's update keeps the direction of full fine-tuning's.
 
-Both are trained on the same batches with the same seed. For each adapted weight W and each kept step,
-with D the change of W so far under the method and F under full fine-tuning:
+Both are trained on the same batches with the same seed. For each adapted weight W and each kept
+step, with D the change of W so far under the method and F under full fine-tuning:
 
 - `cosine` = <D, F> / (|D| |F|), Frobenius;
 - `random`: the same for the projection of F on a random r x r subspace, B B^T F A^T A with
@@ -85,11 +85,11 @@ def updates(cell: Cell) -> Updates:
         step, name = key.split("/", 1)
         kept[int(step)][name] = value
     found: Updates = {}
-    for step in sorted(kept):
+    for number in sorted(kept):
         with torch.no_grad():
-            for name, value in kept[step].items():
+            for name, value in kept[number].items():
                 parameters[name].copy_(value)
-        found[step] = method.updates(attached, base)
+        found[number] = method.updates(attached, base)
     return found
 
 
@@ -133,8 +133,8 @@ def compare(
     controls: dict[tuple[int, str], Control],
 ) -> list[dict[str, Any]]:
     """One row a step and adapted weight."""
-    columns = {name: getattr(cell, name) for name in COLUMNS[:5]}
-    rows = []
+    columns: dict[str, Any] = {name: getattr(cell, name) for name in COLUMNS[:5]}
+    rows: list[dict[str, Any]] = []
     for step, reference in full.items():
         for name, target in reference.items():
             update = own[step][name]

@@ -23,7 +23,7 @@ def atomic(path: Path | str) -> Iterator[Path]:
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         yield partial
-        os.replace(partial, path)
+        partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
 
@@ -36,7 +36,7 @@ def write_json(path: Path | str, data: Any) -> None:
 
 def write_jsonl(path: Path | str, rows: Iterable[dict[str, Any]]) -> None:
     """Write one JSON object a line."""
-    with atomic(path) as partial, open(partial, "w", encoding="utf-8") as file:
+    with atomic(path) as partial, partial.open("w", encoding="utf-8") as file:
         for row in rows:
             file.write(json.dumps(row, sort_keys=True, ensure_ascii=False) + "\n")
 
@@ -65,11 +65,14 @@ def read_jsonl(path: Path | str) -> list[dict[str, Any]]:
     """
     rows = []
     # not splitlines(): a generated answer may hold other line separators, such as U+2028
-    for number, line in enumerate(_read_text(path).rstrip("\n").split("\n"), start=1):
+    lines = _read_text(path).removesuffix("\n").split("\n")
+    for number, line in enumerate(lines if lines != [""] else [], start=1):
         try:
             rows.append(json.loads(line))
         except json.JSONDecodeError as error:
-            raise UserError(f"{path}, line {number}: not valid JSON; delete the file and run again") from error
+            raise UserError(
+                f"{path}, line {number}: not valid JSON; delete the file and run again"
+            ) from error
     return rows
 
 
@@ -89,7 +92,9 @@ def load_tensors(path: Path | str) -> dict[str, torch.Tensor]:
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file; run the rule that makes it") from error
     except SafetensorError as error:
-        raise UserError(f"{path}: cut short or damaged ({error}); delete it and run again") from error
+        raise UserError(
+            f"{path}: cut short or damaged ({error}); delete it and run again"
+        ) from error
 
 
 def _read_text(path: Path | str) -> str:

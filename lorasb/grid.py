@@ -143,16 +143,18 @@ def _seeds(study: str, variant: str) -> list[int]:
 def _rate(study: str, model: str, task: str, variant: str, rank: int) -> str:
     if not variant_method(variant).trains:
         return NO_RATE
-    rates = config.load_study(study)["learning_rates"]
-    if rates == "selected":
-        rates, key = _selected_rates(study), (model, task, variant, str(rank))
-        source = selected_rates_path(study)
-    else:
-        key, source = variant, Path(f"config/studies/{study}.yaml")
-    if key not in rates:
-        point = f"{model}, {task}, {variant}, rank {rank}"
-        raise UserError(f"{source}: no learning rate for {point}; run the target 'sweep' first")
-    return str(rates[key])
+    fixed = config.load_study(study)["learning_rates"]
+    if fixed != "selected":
+        if variant not in fixed:
+            raise UserError(f"config/studies/{study}.yaml: learning_rates has no '{variant}'")
+        return str(fixed[variant])
+    point = (model, task, variant, str(rank))
+    if point not in _selected_rates(study):
+        raise UserError(
+            f"{selected_rates_path(study)}: no learning rate for {', '.join(point)}; "
+            "run the target 'sweep' first"
+        )
+    return _selected_rates(study)[point]
 
 
 @cache
@@ -164,8 +166,6 @@ def _selected_rates(study: str) -> dict[tuple[str, ...], str]:
         )
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
-    schema = {"learning_rates": {}}
-    for row in rows:
-        schema["learning_rates"][row["lr"]] = row["lr"]
-    config.check(schema["learning_rates"], "learning_rates", str(path))
+    rates = {f"line {number}": row["lr"] for number, row in enumerate(rows, start=2)}
+    config.check(rates, "learning_rates", str(path))
     return {(row["model"], row["task"], row["variant"], row["rank"]): row["lr"] for row in rows}

@@ -21,7 +21,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lorasb import config, grid
 from lorasb.errors import UserError
-from lorasb.factors import factorize, load_factors, save_factors
+from lorasb.factors import factorize, save_factors
 from lorasb.files import atomic, write_json, write_jsonl
 from lorasb.gradients import estimate_gradients, load_gradients, save_gradients
 from lorasb.grid import Cell
@@ -66,8 +66,8 @@ def estimate_gradient(study: str, model: str, task: str, seed: int) -> None:
     network, tokenizer = _base_model(resolved, model, task, seed)
     rows = read_split(_data(study, model, task) / "train.parquet").to_list()
     chosen = torch.randperm(len(rows), generator=generator(seed, "gradient"))
-    loader = torch.utils.data.DataLoader(
-        [rows[index] for index in chosen[: settings["samples"]].tolist()],
+    loader: torch.utils.data.DataLoader[Any] = torch.utils.data.DataLoader(
+        [rows[index] for index in chosen[: settings["samples"]].tolist()],  # type: ignore[arg-type]
         batch_size=settings["batch_size"],
         collate_fn=Collator(tokenizer),
     )

@@ -12,8 +12,8 @@ from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from lorasb.errors import UserError
-from lorasb.tasks.base import GenerationTask, Task
-from lorasb.tasks.collate import Batch, Collator, Row
+from lorasb.tasks.base import GenerationTask, Row, Task
+from lorasb.tasks.collate import Batch, Collator
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -42,8 +42,8 @@ def resolve(study: str, model: str, task: str) -> Resolved:
     training = settings["training"]
     if (training["steps"] is None) == (training["epochs"] is None):
         raise UserError(
-            f"config/studies/{study}.yaml (settings of {task}): training.steps and training.epochs: "
-            "give one and set the other to null"
+            f"config/studies/{study}.yaml (settings of {task}): training.steps and "
+            "training.epochs: give one and set the other to null"
         )
     return Resolved(config.load_model_config(model), config.load_task_config(task), settings)
 

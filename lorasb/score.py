@@ -14,11 +14,9 @@ from lorasb.errors import UserError
 from lorasb.files import atomic, read_jsonl
 from lorasb.grid import COLUMNS
 from lorasb.tasks.answers import EXTRACTORS
-from lorasb.tasks.base import GenerationTask, Task
+from lorasb.tasks.base import GenerationTask, Row, Task
 from lorasb.tasks.metrics import compute
 from lorasb.tasks.prepare import read_split
-
-Row = dict[str, Any]
 
 METRIC_COLUMNS = [*COLUMNS, "split", "metric", "value", "primary", "items"]
 ITEM_COLUMNS = [*COLUMNS, "item", "metric", "prediction", "label", "correct"]

@@ -1,4 +1,4 @@
-"""Named random generators: every draw of a cell comes from one of these, never from global state."""
+"""Named random generators: every draw of a cell comes from one, never from global state."""
 
 from __future__ import annotations
 

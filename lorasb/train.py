@@ -97,7 +97,7 @@ def warmup_steps(settings: dict[str, Any], steps: int) -> int:
 
 
 def snapshot_steps(points: int, first: int, last: int) -> list[int]:
-    """At most `points` distinct steps, evenly spaced in the logarithm, `first` and `last` included."""
+    """At most `points` log-spaced steps, `first` and `last` included."""
     if points == 0:
         return []
     if points == 1:
@@ -154,10 +154,9 @@ class _CellTrainer(Trainer):
         super().__init__(**arguments)
 
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
-        if self.optimizer is None:
-            self.optimizer = self._method.optimizer(
-                self.model, self.args.learning_rate, self.args.weight_decay
-            )
+        self.optimizer: torch.optim.Optimizer = self._method.optimizer(
+            self.model, self.args.learning_rate, self.args.weight_decay
+        )
         return self.optimizer
 
 

@@ -11,6 +11,8 @@ import pytest
 # before any test imports a Hugging Face library: a test that needs the network must fail
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+pytest_plugins = ["tests.offline"]
+
 ROOT = Path(__file__).resolve().parent.parent
 
 

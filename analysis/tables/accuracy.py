@@ -1,7 +1,5 @@
 """Scores by method, rank and task: mean over seeds, interval, number of seeds."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -51,7 +49,7 @@ def printed(table: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
         line = {
             "Model": point.model,
             "Method": style.label(point.variant),
-            "Rank": str(point.rank or formats.MISSING),
+            "Rank": formats.rank(point.rank),
         }
         for column in rows(tasks):
             name = f"{style.task_label(column.task)}, {style.metric_label(column.metric).lower()}"

@@ -1,7 +1,5 @@
 """What each method costs, side by side: numbers to train, keep and serve; time; memory."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -33,8 +31,8 @@ SPEED = {"tokens_per_second": "Tokens/s"}
 
 NOTES = [
     "Medians over seeds. Trainable, stored and served are numbers of parameters without the task"
-    " head. Stored: what must be kept to load the adapter again. Served: what is left beside the base"
-    " model after merging.",
+    " head. Stored: what must be kept to load the adapter again. Served: what is left beside the"
+    " base model after merging.",
     "Stored bytes and optimizer state include the task head, at four bytes a number. Gradient and"
     " SVD are done once and shared by all ranks and learning rates.",
 ]
@@ -47,7 +45,14 @@ def costs(runs: pd.DataFrame) -> pd.DataFrame:
     """
     columns = [*NUMBERS, *BYTES, *SECONDS, *SPEED]
     groups = runs.groupby(POINT, sort=False)
-    table = groups[columns].median().join(groups["score"].count().rename("n")).reset_index()
+    whole = dict.fromkeys(NUMBERS, int)
+    table = (
+        groups[columns]
+        .median()
+        .astype(whole)
+        .join(groups["score"].count().rename("n"))
+        .reset_index()
+    )
     return formats.by_variant(table, first=["model", "task"])
 
 
@@ -58,7 +63,7 @@ def printed(table: pd.DataFrame) -> pd.DataFrame:
             "Model": table["model"],
             "Task": table["task"].map(style.task_label),
             "Method": table["variant"].map(style.label),
-            "Rank": [str(rank or formats.MISSING) for rank in table["rank"]],
+            "Rank": table["rank"].map(formats.rank),
         }
     )
     for column, name in NUMBERS.items():

@@ -1,7 +1,5 @@
 """Which methods differ: paired differences on the same test items and seeds."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from itertools import combinations
 from typing import TYPE_CHECKING
@@ -120,7 +118,7 @@ def printed(table: pd.DataFrame) -> pd.DataFrame:
 
 if "snakemake" in globals():
     generator = np.random.default_rng(snakemake.params.get("seed", 0))
-    table = paired_differences(read(snakemake.input.items), generator)
+    table = paired_differences(read(snakemake.input.per_item), generator)
     formats.write(
         table,
         printed(table),

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
     from lorasb.counts import Counts
 
+# a PreTrainedModel, or the PeftModel around one; neither library has types for them
+Network = Any
+
 
 @dataclass(frozen=True)
 class Context:
@@ -50,21 +53,19 @@ class Method(ABC):
         self.arguments = arguments
 
     @abstractmethod
-    def attach(self, model: PreTrainedModel, context: Context) -> torch.nn.Module:
+    def attach(self, model: PreTrainedModel, context: Context) -> Network:
         """The model to train: exactly what is trained has `requires_grad`."""
 
     @abstractmethod
-    def save(self, model: torch.nn.Module, folder: Path) -> None:
+    def save(self, model: Network, folder: Path) -> None:
         """Write what `load` needs besides the base model."""
 
     @abstractmethod
-    def load(self, model: PreTrainedModel, folder: Path) -> torch.nn.Module:
+    def load(self, model: PreTrainedModel, folder: Path) -> Network:
         """The trained model, from a base model and a folder written by `save`."""
 
     @abstractmethod
-    def updates(
-        self, model: torch.nn.Module, base: Mapping[str, torch.Tensor]
-    ) -> dict[str, torch.Tensor]:
+    def updates(self, model: Network, base: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Change of each adapted weight, float32, (out, in); `base` has the weights before it."""
 
     @abstractmethod
@@ -72,7 +73,7 @@ class Method(ABC):
         """Closed-form parameter counts for adapted weights of these shapes (out, in)."""
 
     def optimizer(
-        self, model: torch.nn.Module, learning_rate: float, weight_decay: float
+        self, model: Network, learning_rate: float, weight_decay: float
     ) -> torch.optim.Optimizer:
         """AdamW on what `attach` left trainable."""
         import torch

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 from lorasb.methods.full import Full
 
 if TYPE_CHECKING:
-    import torch
     from transformers import PreTrainedModel
 
     from lorasb.counts import Counts
-    from lorasb.methods.base import Context
+    from lorasb.methods.base import Context, Network
 
 
 class BaseModel(Full):
@@ -20,7 +19,7 @@ class BaseModel(Full):
 
     trains = False
 
-    def attach(self, model: PreTrainedModel, context: Context) -> torch.nn.Module:
+    def attach(self, model: PreTrainedModel, context: Context) -> Network:
         """Freeze every weight."""
         model.requires_grad_(False)
         return model

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lorasb.methods.base import Context, Method
+from lorasb.errors import UserError
+from lorasb.methods.base import Context, Method, Network
 
 if TYPE_CHECKING:
     import torch
@@ -20,25 +21,29 @@ class Full(Method):
 
     has_rank = False
 
-    def attach(self, model: PreTrainedModel, context: Context) -> torch.nn.Module:
+    def attach(self, model: PreTrainedModel, context: Context) -> Network:
         """Make every weight trainable."""
         model.requires_grad_(True)
         return model
 
-    def save(self, model: torch.nn.Module, folder: Path) -> None:
+    def save(self, model: Network, folder: Path) -> None:
         """Write the whole model in transformers' format."""
         model.save_pretrained(folder)
 
-    def load(self, model: PreTrainedModel, folder: Path) -> torch.nn.Module:
+    def load(self, model: PreTrainedModel, folder: Path) -> Network:
         """Read the whole model back into `model`."""
-        from safetensors.torch import load_model
+        from lorasb.files import load_tensors
 
-        load_model(model, folder / "model.safetensors")
+        # tied weights are stored once
+        missing, unexpected = model.load_state_dict(
+            load_tensors(folder / "model.safetensors"), strict=False
+        )
+        lost = set(missing) - set(model.all_tied_weights_keys)
+        if lost or unexpected:
+            raise UserError(f"{folder}: not the weights of this model; train again")
         return model
 
-    def updates(
-        self, model: torch.nn.Module, base: Mapping[str, torch.Tensor]
-    ) -> dict[str, torch.Tensor]:
+    def updates(self, model: Network, base: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Weights now minus weights before."""
         from lorasb.models import oriented_weight
 

@@ -5,25 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from lorasb.methods.base import Context
+from lorasb.methods.base import Context, Network
 from lorasb.methods.lora_xs import LoraXS
 
 if TYPE_CHECKING:
-    import torch
-
     from lorasb.counts import Counts
 
 
 class LoraSB(LoraXS):
     """W = W0 + s B R A, where s B R A starts as the best rank-r form of -eta sign(g).
 
-    B = U_r, A = V_r^T, R = -eta S_r / s of the SVD of sign(g); eta is the learning rate of the first
-    step that moves anything. Argument: `scaling`, the s above.
+    B = U_r, A = V_r^T, R = -eta S_r / s of the SVD of sign(g); eta is the learning rate of the
+    first step that moves anything. Argument: `scaling`, the s above.
     """
 
     needs = frozenset({"gradient_factors"})
 
-    def fill(self, adapted: torch.nn.Module, context: Context) -> None:
+    def fill(self, adapted: Network, context: Context) -> None:
         """B, R and A from the factors of the estimated gradient."""
         from lorasb.factors import load_factors
         from lorasb.initialize import initialize_lora_sb

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from lorasb.methods.base import Context
+from lorasb.methods.base import Context, Network
 from lorasb.methods.peft_method import PeftMethod, shared_options
 
 if TYPE_CHECKING:
-    import torch
     from transformers import PreTrainedModel
 
     from lorasb import LoraXSConfig
@@ -32,13 +31,13 @@ class LoraXS(PeftMethod):
             r=context.rank, init_weights="empty", **self.arguments, **shared_options(context)
         )
 
-    def attach(self, model: PreTrainedModel, context: Context) -> torch.nn.Module:
+    def attach(self, model: PreTrainedModel, context: Context) -> Network:
         """Wrap the model and fill B, R, A."""
         adapted = super().attach(model, context)
         self.fill(adapted, context)
         return adapted
 
-    def fill(self, adapted: torch.nn.Module, context: Context) -> None:
+    def fill(self, adapted: Network, context: Context) -> None:
         """B and A from the shared factors of the weights, R drawn near zero."""
         from lorasb.factors import load_factors
         from lorasb.initialize import initialize_lora_xs

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lorasb.errors import UserError
 from lorasb.files import read_json, write_json
-from lorasb.methods.base import Context, Method
+from lorasb.methods.base import Context, Method, Network
 
 if TYPE_CHECKING:
     import torch
@@ -37,7 +37,7 @@ class PeftMethod(Method):
         except TypeError as error:
             raise UserError(f"arguments.options: {name}: {error}") from error
 
-    def attach(self, model: PreTrainedModel, context: Context) -> torch.nn.Module:
+    def attach(self, model: PreTrainedModel, context: Context) -> Network:
         """Wrap the model; what the tuner draws at random comes from the cell's seed."""
         import peft
         import torch
@@ -48,7 +48,7 @@ class PeftMethod(Method):
             torch.manual_seed(derive_seed(context.seed, "adapter"))
             return peft.get_peft_model(model, self.peft_config(context))
 
-    def save(self, model: torch.nn.Module, folder: Path) -> None:
+    def save(self, model: Network, folder: Path) -> None:
         """Write `adapter_model.safetensors` and `adapter_config.json` as PEFT does."""
         model.save_pretrained(folder)
         # PEFT writes sets in an order that differs from process to process
@@ -62,19 +62,18 @@ class PeftMethod(Method):
             },
         )
 
-    def load(self, model: PreTrainedModel, folder: Path) -> torch.nn.Module:
+    def load(self, model: PreTrainedModel, folder: Path) -> Network:
         """Read the adapter back."""
         import peft
+        from safetensors import SafetensorError
 
         try:
             return peft.PeftModel.from_pretrained(model, folder)
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, SafetensorError) as error:
             reason = " ".join(str(error).split())
             raise UserError(f"{folder}: no readable adapter ({reason}); train again") from error
 
-    def updates(
-        self, model: torch.nn.Module, base: Mapping[str, torch.Tensor]
-    ) -> dict[str, torch.Tensor]:
+    def updates(self, model: Network, base: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """The tuner's own delta of each adapted weight."""
         layers = dict(model.get_base_model().named_modules())
         return {name: layers[name].get_delta_weight("default").detach().float() for name in base}

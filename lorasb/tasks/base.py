@@ -13,6 +13,8 @@ from lorasb.errors import UserError
 if TYPE_CHECKING:
     from lorasb.models import Kind
 
+Row = dict[str, Any]
+
 SPLITS = ("train", "selection", "test")
 METRICS = {
     "generation": {"accuracy_strict", "accuracy_flexible"},

@@ -10,9 +10,10 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
+from lorasb.tasks.base import Row
+
 IGNORED = -100  # torch.nn.functional.cross_entropy skips labels of this value
 
-Row = dict[str, Any]
 Batch = dict[str, torch.Tensor]
 
 

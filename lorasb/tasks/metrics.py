@@ -39,7 +39,7 @@ class Accuracy(_Metric):
 
 
 class ExactMatch(_Metric):
-    """Share of extracted answers that equal the gold one; an empty text, for no answer, is wrong."""
+    """Share of extracted answers that equal the gold one; an empty text (no answer) is wrong."""
 
     dtype = "string"
 

@@ -16,8 +16,8 @@ from transformers import PreTrainedTokenizerBase
 
 from lorasb.errors import UserError
 from lorasb.files import atomic, write_json
-from lorasb.tasks.base import SPLITS, GenerationTask, LabelledTask, Task
-from lorasb.tasks.collate import IGNORED, Row
+from lorasb.tasks.base import SPLITS, GenerationTask, LabelledTask, Row, Task
+from lorasb.tasks.collate import IGNORED
 from lorasb.tasks.sources import describe, load_rows
 
 Counts = dict[str, int]
@@ -126,32 +126,32 @@ def _encode_answers(
     eos = tokenizer.eos_token_id
     if eos is None:
         raise UserError(f"{tokenizer.name_or_path}: no end-of-text token, so answers cannot end")
-    kept = [row for row in rows if _has_answer(task, row)]
+    kept = _answered(task, rows)
     prompts = tokenizer([task.prompt.format(**row) for row in kept], verbose=False)["input_ids"]
     answers = [task.answer.format(**row) for row in kept]
     answer_ids = tokenizer(answers, add_special_tokens=False, verbose=False)["input_ids"]
-    data: list[Row] = []
+    features = Features({"item": Value("int64"), "input_ids": TOKENS, "labels": TOKENS})
+    data: dict[str, list[Any]] = {name: [] for name in features}
     truncated = 0
     for row, prompt, answer in zip(kept, prompts, answer_ids, strict=True):
         ids = [*prompt, *answer, eos]
-        labels = [IGNORED] * len(prompt) + [*answer, eos]
         truncated += len(ids) > max_length
         if len(prompt) < max_length:
-            cut = {"input_ids": ids[:max_length], "labels": labels[:max_length]}
-            data.append({"item": row["item"], **cut})
+            data["item"].append(row["item"])
+            data["input_ids"].append(ids[:max_length])
+            data["labels"].append([*[IGNORED] * len(prompt), *answer, eos][:max_length])
     counts = {
         "truncated": truncated,
         "dropped_empty_answers": len(rows) - len(kept),
-        "dropped_long_prompts": len(kept) - len(data),
+        "dropped_long_prompts": len(kept) - len(data["item"]),
     }
-    features = Features({"item": Value("int64"), "input_ids": TOKENS, "labels": TOKENS})
-    return Dataset.from_list(data, features=features), counts
+    return Dataset.from_dict(data, features=features), counts
 
 
 def _encode_prompts(
     task: GenerationTask, tokenizer: PreTrainedTokenizerBase, rows: list[Row], max_length: int
 ) -> tuple[Dataset, Counts]:
-    kept = [row for row in rows if _has_answer(task, row)]
+    kept = _answered(task, rows)
     prompts = tokenizer([task.prompt.format(**row) for row in kept], verbose=False)["input_ids"]
     data = {
         "item": [row["item"] for row in kept],
@@ -167,9 +167,13 @@ def _encode_prompts(
     return Dataset.from_dict(data, features=features), counts
 
 
-def _has_answer(task: GenerationTask, row: Row) -> bool:
+def _answered(task: GenerationTask, rows: list[Row]) -> list[Row]:
+    """The rows whose answer is not empty."""
     fields = [field for _, field, _, _ in Formatter().parse(task.answer) if field]
-    return all(str(row[field]).strip() for field in fields)
+    kept = [row for row in rows if all(str(row[field]).strip() for field in fields)]
+    if not kept:
+        raise UserError(f"task {task.name}: all answers are empty; see the template 'answer'")
+    return kept
 
 
 def _facts(rows: Dataset, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import torch
 from datasets import Dataset, load_dataset
@@ -16,9 +15,7 @@ from datasets.exceptions import DatasetNotFoundError
 
 from lorasb.errors import UserError
 from lorasb.seeding import generator
-from lorasb.tasks.base import GeneratedSource, HubSource, LabelledTask, Task
-
-Row = dict[str, Any]
+from lorasb.tasks.base import GeneratedSource, HubSource, LabelledTask, Row, Task
 
 COMMIT = re.compile("[0-9a-f]{40}")
 # who takes rows first: a change of the training rows leaves the other two as they are

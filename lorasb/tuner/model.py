@@ -48,8 +48,6 @@ class LoraXSModel(BaseTuner):  # type: ignore[misc]
             )
         layer = LoraXSLayer(target, current_key, adapter_name)
         layer.update_layer(adapter_name, config)
-        if adapter_name not in self.active_adapters:
-            layer.requires_grad_(False)  # an added adapter is not active
         self._replace_module(parent, target_name, layer, target)
 
     @classmethod

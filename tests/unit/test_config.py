@@ -54,7 +54,9 @@ def test_unknown_name_suggests_the_nearest(project):
 @pytest.mark.parametrize("rate", ["1.0e-4", "0.0001", "1e-04x", "10e-5", "1.50e-4"])
 def test_learning_rate_in_another_form_is_refused(project, rate):
     study = project / "config/studies/quickstart.yaml"
-    text = study.read_text().replace("learning_rates: selected", f"learning_rates: {{full: {rate}}}")
+    text = study.read_text().replace(
+        "learning_rates: selected", f"learning_rates: {{full: {rate}}}"
+    )
     study.write_text(text)
     with pytest.raises(UserError, match=r"learning_rates.*like '1e-4'"):
         config.load_study("quickstart")

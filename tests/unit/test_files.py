@@ -28,6 +28,11 @@ def test_jsonl_round_trip_with_line_separators_in_text(tmp_path):
     assert read_jsonl(tmp_path / "rows.jsonl") == rows
 
 
+def test_jsonl_without_rows(tmp_path):
+    write_jsonl(tmp_path / "rows.jsonl", [])
+    assert read_jsonl(tmp_path / "rows.jsonl") == []
+
+
 def test_broken_line_is_named(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text(json.dumps({"a": 1}) + '\n{"a": \n')

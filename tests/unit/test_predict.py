@@ -77,11 +77,18 @@ def test_an_answer_stops_at_the_end_of_text_token():
     first = prompts()[0]["input_ids"]
     answer = greedy(model, first, None)
     stop = next(token for token in answer[1:] if token != answer[0])
-    tokenizer.eos_token = tokenizer.convert_ids_to_tokens(stop)
+    tokenizer.add_special_tokens({"eos_token": tokenizer.convert_ids_to_tokens(stop)})
     found = generate(model, 3, tokenizer=tokenizer)
     expected = answer[: answer.index(stop)]
     assert found[0]["prediction"] == tokenizer.decode(expected)
     assert len(expected) < NEW_TOKENS - 1
+
+
+def test_padding_with_the_end_of_text_token_changes_no_answer():
+    """As with Llama's tokenizer: there a mask cannot be guessed from the ids."""
+    tokenizer = word_tokenizer()
+    tokenizer.pad_token = tokenizer.eos_token
+    assert generate(tiny_llama(0), 7, tokenizer=tokenizer) == generate(tiny_llama(0), 1)
 
 
 def test_a_models_own_sampling_is_not_used():

@@ -42,7 +42,7 @@ class Toy(torch.nn.Module):
         return {"loss": torch.nn.functional.mse_loss(self.layer(self.dropout(x)), labels)}
 
 
-class Interrupted(Exception):
+class KilledError(Exception):
     pass
 
 
@@ -52,7 +52,7 @@ class KillAt(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if state.global_step == self.step:
-            raise Interrupted
+            raise KilledError
 
 
 class Killed(Full):
@@ -98,7 +98,7 @@ def run(folder: Path, method: Full | None = None, **changes: Any) -> tuple[Toy, 
 @pytest.mark.parametrize("killed_at", [3, 5, 9])
 def test_continued_run_ends_in_the_same_bits(tmp_path, killed_at):
     expected, outcome = run(tmp_path / "whole")
-    with pytest.raises(Interrupted):
+    with pytest.raises(KilledError):
         run(tmp_path / "cut", Killed(killed_at))
     model, continued = run(tmp_path / "cut")
     assert torch.equal(model.layer.weight, expected.layer.weight)
@@ -109,7 +109,7 @@ def test_continued_run_ends_in_the_same_bits(tmp_path, killed_at):
 
 
 def test_continuing_skips_what_is_done(tmp_path):
-    with pytest.raises(Interrupted):
+    with pytest.raises(KilledError):
         run(tmp_path, Killed(9))
     checkpoint = last_checkpoint(tmp_path)
     assert checkpoint is not None
@@ -119,7 +119,7 @@ def test_continuing_skips_what_is_done(tmp_path):
 
 
 def test_checkpoint_without_marker_is_not_used(tmp_path):
-    with pytest.raises(Interrupted):
+    with pytest.raises(KilledError):
         run(tmp_path, Killed(9))
     (tmp_path / "checkpoint-8" / MARKER).unlink()
     checkpoint = last_checkpoint(tmp_path)

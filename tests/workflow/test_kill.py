@@ -88,7 +88,9 @@ def test_killed_run_continues_to_the_same_bytes(tmp_path, uninterrupted, victims
         os.kill(training, signal.SIGKILL)
     running.wait()
 
-    log = root / "logs/train_and_predict/tiny/quickstart-llama/sentences/lora-sb/r4/lr1e-2/seed0.log"
+    log = (
+        root / "logs/train_and_predict/tiny/quickstart-llama/sentences/lora-sb/r4/lr1e-2/seed0.log"
+    )
     done = snakemake(root, TARGET)
     assert done.returncode == 0, done.stdout + done.stderr + log.read_text()
     assert contents(root) == uninterrupted

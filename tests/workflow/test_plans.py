@@ -41,14 +41,34 @@ def test_sweep_plans_the_cells_of_the_sweep(fresh):
 @pytest.mark.parametrize(
     ("file", "old", "new", "message"),
     [
-        ("config/config.yaml", "study: tiny", "study: tyni", "unknown study 'tyni'; did you mean 'tiny'"),
-        ("config/studies/tiny.yaml", "tasks: [sentences]", "tasks: [sentenses]", "unknown task 'sentenses'"),
+        (
+            "config/config.yaml",
+            "study: tiny",
+            "study: tyni",
+            "unknown study 'tyni'; did you mean 'tiny'",
+        ),
+        (
+            "config/studies/tiny.yaml",
+            "tasks: [sentences]",
+            "tasks: [sentenses]",
+            "unknown task 'sentenses'",
+        ),
         ("config/studies/tiny.yaml", "models: [", "models: [no-such, ", "unknown model 'no-such'"),
         ("config/studies/tiny.yaml", "tasks:", "taks:", "unknown key 'taks'"),
         ("config/studies/tiny.yaml", "seeds: [0]\nlearning", "seeds: []\nlearning", "empty grid"),
         ("config/studies/tiny.yaml", 'full: "1e-3"', "full: 0.001", "like '1e-4'"),
-        ("config/methods/lora-sb.yaml", "method: lora-sb", "method: lora-bs", "unknown method 'lora-bs'"),
-        ("config/studies/tiny.yaml", "gradient: {samples", "gradient: {smaples", "unknown key 'smaples'"),
+        (
+            "config/methods/lora-sb.yaml",
+            "method: lora-sb",
+            "method: lora-bs",
+            "unknown method 'lora-bs'",
+        ),
+        (
+            "config/studies/tiny.yaml",
+            "gradient: {samples",
+            "gradient: {smaples",
+            "unknown key 'smaples'",
+        ),
     ],
 )
 def test_bad_config_is_one_clear_line(tmp_path, file, old, new, message):

@@ -34,7 +34,12 @@ def test_outputs_are_there_and_not_empty(finished):
         for suffix in ("csv", "md", "tex"):
             assert (tables / f"{name}.{suffix}").stat().st_size > 0
     figures = finished / "results/tiny/figures"
-    for name in ("score_vs_trainable", "score_vs_stored", "training_loss", "direction_preservation"):
+    for name in (
+        "score_vs_trainable",
+        "score_vs_stored",
+        "training_loss",
+        "direction_preservation",
+    ):
         for suffix in ("pdf", "png"):
             assert (figures / f"{name}.{suffix}").stat().st_size > 1000
     runs = pd.read_csv(tables / "runs.csv")

@@ -109,6 +109,14 @@ def test_no_row_left_is_an_error(generated):
         prepare(generation_task(), word_tokenizer(), max_length=1, seed=0)
 
 
+def test_no_answer_at_all_is_an_error(monkeypatch):
+    import lorasb.quickstart
+
+    monkeypatch.setattr(lorasb.quickstart, "split_rows", lambda *_: QUESTIONS[1:2])
+    with pytest.raises(UserError, match="all answers are empty"):
+        prepare(generation_task(), word_tokenizer(), max_length=20, seed=0)
+
+
 def test_a_tokenizer_without_an_end_is_refused(generated):
     tokenizer = word_tokenizer()
     tokenizer.eos_token = None
@@ -139,7 +147,7 @@ def test_long_and_empty_texts_are_counted(monkeypatch):
 
 
 def test_numbers_keep_every_digit(monkeypatch, tmp_path):
-    label = 3.799999952316284  # what the hub's float32 says for 3.8
+    label = 3.8  # float32 would make it 3.799999952316284
     texts(monkeypatch, sentence=["w5"] * 9, label=[label] * 9)
     splits, manifest = prepare(regression_task(), word_tokenizer(), max_length=3, seed=0)
     write_prepared(splits, manifest, tmp_path)

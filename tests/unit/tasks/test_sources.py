@@ -12,9 +12,10 @@ from lorasb.tasks import sources
 from lorasb.tasks.base import Task
 from lorasb.tasks.sources import describe, load_rows
 from tests.unit.tasks.test_base import ROOT
-from tests.unit.text import LABELLED, generation_task, labelled_task, regression_task
+from tests.unit.text import generation_task, labelled_task, regression_task
 
 ROWS = 20
+TEST = {"from": "validation", "rows": None}
 
 
 @pytest.fixture(autouse=True)
@@ -32,6 +33,11 @@ def hub(monkeypatch):
     }
     monkeypatch.setattr(sources, "load_dataset", lambda *_, **__: Dataset.from_dict(rows))
     return rows
+
+
+def cut(**rows: int | None) -> dict[str, Any]:
+    """Splits that share one split of the source."""
+    return {name: {"from": "train", "rows": count} for name, count in rows.items()}
 
 
 def items(task: Task, split: str, seed: int = 0) -> list[int]:
@@ -64,7 +70,7 @@ def test_the_seed_alone_decides_what_is_cut(hub):
 
 
 def test_fewer_training_rows_leave_the_selection_split_as_it_is(hub):
-    few = labelled_task(splits=LABELLED["splits"] | {"train": {"from": "train", "rows": 5}})
+    few = labelled_task(splits=cut(train=5, selection=4) | {"test": TEST})
     assert items(few, "selection") == items(labelled_task(), "selection")
     assert len(items(few, "train")) == 5
     assert not set(items(few, "train")) & set(items(few, "selection"))
@@ -80,10 +86,20 @@ def test_three_splits_of_one_origin_are_disjoint(hub):
     assert sorted(item for part in parts for item in part) == list(range(ROWS))
 
 
-@pytest.mark.parametrize("rows", [ROWS - 3, ROWS + 1])
-def test_too_many_rows_are_refused(hub, rows):
-    task = labelled_task(splits=LABELLED["splits"] | {"train": {"from": "train", "rows": rows}})
-    with pytest.raises(UserError, match=f"need {rows + 4} rows of 'train', which has {ROWS}"):
+def test_the_split_that_takes_the_rest_waits_for_the_others(hub):
+    task = labelled_task(splits=cut(train=7, selection=4, test=None))
+    parts = [items(task, split) for split in ("train", "selection", "test")]
+    assert [len(part) for part in parts] == [7, 4, 9]
+    assert sorted(item for part in parts for item in part) == list(range(ROWS))
+
+
+@pytest.mark.parametrize(
+    ("train", "selection", "needed"),
+    [(ROWS - 3, 4, ROWS + 1), (ROWS + 1, 4, ROWS + 5), (None, ROWS, ROWS + 1)],
+)
+def test_too_many_rows_are_refused(hub, train, selection, needed):
+    task = labelled_task(splits=cut(train=train, selection=selection) | {"test": TEST})
+    with pytest.raises(UserError, match=f"need {needed} rows of 'train', which has {ROWS}"):
         load_rows(task, "train", 0)
 
 

@@ -257,6 +257,12 @@ def test_configurations_that_make_no_sense_are_refused(options, match):
         LoraXSConfig(**options)
 
 
+def test_lists_of_names_become_sets_as_in_other_configurations_of_peft():
+    config = LoraXSConfig(target_modules=["q_proj", "q_proj"], exclude_modules=["a"])
+    assert (config.target_modules, config.exclude_modules) == ({"q_proj"}, {"a"})
+    assert LoraXSConfig(target_modules=".*q_proj").target_modules == ".*q_proj"
+
+
 def test_adapter_of_a_low_precision_model_is_float32(tmp_path):
     model = trained(tiny_llama(0).bfloat16())
     assert {p.dtype for n, p in model.state_dict().items() if "lora_xs" in n} == {torch.float32}

@@ -1,0 +1,26 @@
+"""Score against the number of parameters that must be kept to load the result again."""
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis import panels, style
+from analysis.tidy import read
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+
+def draw(runs: pd.DataFrame) -> Figure:
+    """One panel a task; see `analysis.panels.score_against`."""
+    return panels.score_against(
+        runs,
+        cost="stored_parameters",
+        cost_label="Stored parameters, without the task head",
+        title="Score against stored parameters",
+    )
+
+
+if "snakemake" in globals():
+    style.save(draw(read(snakemake.input.runs)), snakemake.output.pdf, snakemake.output.png)

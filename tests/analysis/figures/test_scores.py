@@ -1,0 +1,142 @@
+"""The two figures of scores over costs, and what they share in panels.py."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from matplotlib.container import ErrorbarContainer
+
+from analysis import stats, style
+from analysis.figures import score_vs_stored, score_vs_trainable
+from tests.analysis.conftest import METHODS, make_tables
+
+FIGURES = [
+    (score_vs_trainable.draw, "trainable_parameters"),
+    (score_vs_stored.draw, "stored_parameters"),
+]
+
+
+def legend_labels(figure):
+    return [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def bars(axes):
+    """Line, lower and upper ends of each method's error bars, by label."""
+    found = {}
+    for container in axes.containers:
+        assert isinstance(container, ErrorbarContainer)
+        line, _, (segments,) = container.lines
+        # a bar without an interval has no ends
+        ends = np.array([part[:, 1] for part in segments.get_segments() if len(part)])
+        found[container.get_label()] = (line, ends)
+    return found
+
+
+@pytest.mark.parametrize(("draw", "cost"), FIGURES)
+def test_points_are_costs_and_mean_scores_and_bars_are_t_intervals(tables, draw, cost):
+    axes = draw(tables.runs).axes[1]
+    line, ends = bars(axes)["LoRA-SB, r = 4, 16"]
+    runs = tables.runs.query("task == 'world' and variant == 'lora-sb'")
+    for place, rank in enumerate((4, 16)):
+        cells = runs[runs["rank"] == rank]
+        expected = stats.mean_interval(cells["score"].to_numpy())
+        assert line.get_xdata()[place] == cells[cost].iloc[0]
+        assert line.get_ydata()[place] == pytest.approx(100 * expected.mean)
+        assert ends[place] == pytest.approx([100 * expected.low, 100 * expected.high])
+    assert axes.get_xscale() == "log"
+
+
+@pytest.mark.parametrize(("draw", "cost"), FIGURES)
+def test_every_point_and_bar_lies_inside_the_axes(tables, draw, cost):
+    del cost
+    for axes in draw(tables.runs).axes:
+        (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+        for line, ends in bars(axes).values():
+            assert left < min(line.get_xdata()) <= max(line.get_xdata()) < right
+            assert bottom < ends.min() <= ends.max() < top
+
+
+def test_base_is_a_dotted_line_and_full_a_point_with_a_line(tables):
+    axes = score_vs_trainable.draw(tables.runs).axes[0]
+    levels = {line.get_ydata()[0]: line for line in axes.lines if len(set(line.get_xdata())) == 2}
+    base = next(line for line in axes.lines if line.get_label() == "base model")
+    assert base.get_linestyle() == ":"
+    assert base.get_ydata() == pytest.approx([12, 12])
+    full, _ = bars(axes)["full fine-tuning"]
+    assert full.get_ydata()[0] in levels
+
+
+def test_methods_of_equal_cost_are_shifted_and_others_are_not(tables):
+    figure = score_vs_trainable.draw(tables.runs)
+    found = bars(figure.axes[0])
+    places = {
+        label: line.get_transform().transform((1000, 50))[0]
+        - figure.axes[0].transData.transform((1000, 50))[0]
+        for label, (line, _) in found.items()
+    }
+    assert places["LoRA, r = 8"] == places["full fine-tuning"] == 0
+    assert places["LoRA-XS, r = 4, 16"] == pytest.approx(-places["LoRA-SB, r = 4, 16"])
+    assert places["LoRA-SB, r = 4, 16"] > 0
+
+
+def test_titles_labels_and_legend_are_for_strangers(tables):
+    figure = score_vs_trainable.draw(tables.runs)
+    assert [axes.get_title() for axes in figure.axes] == ["Arithmetic", "World", "Sentences"]
+    assert {axes.get_ylabel() for axes in figure.axes} == {"Accuracy (%)"}
+    assert "Trainable parameters" in figure.get_supxlabel()
+    assert legend_labels(figure) == [
+        "base model",
+        "full fine-tuning",
+        "LoRA, r = 8",
+        "LoRA-XS, r = 4, 16",
+        "LoRA-SB, r = 4, 16",
+    ]
+    assert figure.legends[0].get_title().get_text() == "mean of 3 seeds,\nbars: 95 % interval"
+
+
+@pytest.mark.parametrize("tasks", [1, 2, 4, 6])
+def test_one_panel_a_task(tasks):
+    assert len(score_vs_trainable.draw(make_tables(tasks=tasks).runs).axes) == tasks
+
+
+def test_one_seed_has_no_bars_but_is_drawn():
+    figure = score_vs_trainable.draw(make_tables(seeds=1).runs)
+    line, ends = bars(figure.axes[0])["LoRA, r = 8"]
+    assert not np.isfinite(ends).any()
+    assert np.isfinite(line.get_ydata()).all()
+    assert figure.legends[0].get_title().get_text() == "1 seed"
+    bottom, top = figure.axes[0].get_ylim()
+    assert bottom < line.get_ydata()[0] < top
+
+
+def test_missing_cells_leave_the_other_tasks_alone(tables):
+    runs = tables.runs.copy()
+    gone = (runs["task"] == "world") & (runs["variant"] == "lora-sb")
+    runs.loc[gone, ["status", "score"]] = ["failed", np.nan]
+    figure = score_vs_trainable.draw(runs)
+    assert "LoRA-SB, r = 4, 16" not in bars(figure.axes[1])
+    assert "LoRA-SB, r = 4, 16" in bars(figure.axes[0])
+    assert "LoRA-SB, r = 4, 16" in legend_labels(figure)
+
+
+def test_a_study_without_scores_says_so(tables):
+    figure = score_vs_trainable.draw(tables.runs.assign(status="failed", score=np.nan))
+    assert figure.texts[-1].get_text() == "No run has a score."
+    assert not figure.axes
+
+
+def test_unknown_methods_are_drawn_in_styles_of_their_own():
+    methods = METHODS + [(name, 8, 9000, 9000, 0.7, 0.01) for name in ("dora", "pissa", "rslora")]
+    figure = score_vs_trainable.draw(make_tables(methods=methods).runs)
+    found = bars(figure.axes[0])
+    looks = style.styles(name for name, *_ in methods)
+    assert found["dora, r = 8"][0].get_color() == looks["dora"].color
+    assert len({line.get_color() for line, _ in found.values()}) == len(found) == 7
+
+
+def test_models_share_a_figure_with_their_names_in_the_titles(tables):
+    import pandas as pd
+
+    runs = pd.concat([tables.runs, tables.runs.assign(model="other")], ignore_index=True)
+    titles = [axes.get_title() for axes in score_vs_trainable.draw(runs).axes]
+    assert titles[3] == "Arithmetic, other"

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis import stats
+from analysis.tables import paired_differences
+from tests.analysis.conftest import make_tables
+
+
+def compared(items):
+    return paired_differences.paired_differences(items, np.random.default_rng(0), resamples=400)
+
+
+def test_pairs_are_same_rank_full_and_best_lora_each_once():
+    scores = {
+        ("base", 0): 0.1,
+        ("full", 0): 0.9,
+        ("lora", 4): 0.7,
+        ("lora", 16): 0.8,
+        ("lora-xs", 4): 0.5,
+        ("lora-sb", 4): 0.6,
+    }
+    assert list(paired_differences.pairs(scores)) == [
+        (("lora-xs", 4), ("lora", 4)),
+        (("lora-sb", 4), ("lora", 4)),
+        (("lora-sb", 4), ("lora-xs", 4)),
+        (("lora", 4), ("full", 0)),
+        (("lora-xs", 4), ("full", 0)),
+        (("lora-sb", 4), ("full", 0)),
+        (("lora", 16), ("full", 0)),
+        (("lora-xs", 4), ("lora", 16)),
+        (("lora-sb", 4), ("lora", 16)),
+    ]
+
+
+def test_the_best_lora_at_the_same_rank_is_not_compared_twice():
+    scores = {("lora", 8): 0.8, ("lora-sb", 8): 0.7}
+    assert list(paired_differences.pairs(scores)) == [(("lora-sb", 8), ("lora", 8))]
+
+
+@pytest.mark.parametrize("tasks", [1, 6])
+def test_differences_are_those_of_the_items(tasks):
+    items = make_tables(tasks=tasks).items
+    table = compared(items)
+    assert len(table) == tasks * 11
+    for row in table.itertuples():
+        task = items[items["task"] == row.task]
+        means = [
+            np.mean([stats.item_score(row.metric, seed) for _, seed in group.groupby("seed")])
+            for variant, rank in ((row.variant_a, row.rank_a), (row.variant_b, row.rank_b))
+            for group in [task[(task["variant"] == variant) & (task["rank"] == rank)]]
+        ]
+        assert row.difference == pytest.approx(means[0] - means[1], abs=1e-12)
+        assert row.low <= row.difference <= row.high
+        assert row.p_holm >= row.p_value
+
+
+def test_holm_is_within_a_task(tables):
+    table = compared(tables.items)
+    for _, part in table.groupby("task"):
+        assert list(part["p_holm"]) == pytest.approx(list(stats.holm(part["p_value"].to_numpy())))
+
+
+def test_verdict_needs_a_small_p_and_an_interval_without_zero():
+    table = pd.DataFrame(
+        {
+            "value": [0.1, -0.1, 0.1, 0.1, np.nan],
+            "low": [0.05, -0.2, 0.05, -0.1, np.nan],
+            "high": [0.2, -0.05, 0.2, 0.2, np.nan],
+            "p_holm": [0.01, 0.01, 0.06, 0.01, np.nan],
+        }
+    )
+    unknown = "cannot be told"
+    expected = ["higher", "lower", unknown, unknown, unknown]
+    assert paired_differences.verdicts(table) == expected
+
+
+def test_printed_is_in_points(tables):
+    table = compared(tables.items)
+    printed = paired_differences.printed(table)
+    assert printed["A"][0] == "LoRA-SB, r = 4"
+    assert printed["B"][0] == "LoRA-XS, r = 4"
+    assert float(printed["A - B"][0]) == pytest.approx(100 * table["difference"][0], abs=0.05)
+    assert list(printed["Items"].unique()) == ["60"]
+    assert list(printed["Seeds"].unique()) == ["3"]
+
+
+def test_methods_without_a_common_seed_cannot_be_told_apart(tables):
+    items = tables.items[tables.items["variant"].isin(["lora", "full"])].copy()
+    items.loc[items["variant"] == "lora", "seed"] += 10
+    table = compared(items)
+    assert set(table["verdict"]) == {"cannot be told"}
+    assert set(table["seeds"]) == {0}
+    assert set(paired_differences.printed(table)["A - B"]) == {"–"}  # noqa: RUF001
+
+
+def test_one_method_has_nothing_to_compare(tables):
+    table = compared(tables.items[tables.items["variant"] == "full"])
+    assert table.empty
+    assert "verdict" in table

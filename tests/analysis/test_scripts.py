@@ -1,0 +1,65 @@
+"""Every script as Snakemake runs it: with the object `snakemake` among its globals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+FIGURES = sorted((ROOT / "analysis/figures").glob("[a-z]*.py"))
+TABLES = sorted((ROOT / "analysis/tables").glob("[a-z]*.py"))
+
+
+def run(
+    script: Path, inputs: dict[str, str], folder: Path, suffixes: tuple[str, ...]
+) -> list[Path]:
+    folder.mkdir()
+    outputs = {suffix: str(folder / f"{script.stem}.{suffix}") for suffix in suffixes}
+    fake = SimpleNamespace(
+        input=SimpleNamespace(**inputs), output=SimpleNamespace(**outputs), params={"seed": 0}
+    )
+    # Snakemake puts lines of its own above the script, so `from __future__` cannot be used there
+    source = f"pass\n{script.read_text()}"
+    exec(compile(source, script, "exec"), {"__name__": "__main__", "snakemake": fake})
+    return [Path(path) for path in outputs.values()]
+
+
+@pytest.fixture(scope="session")
+def inputs(tables, tmp_path_factory) -> dict[str, str]:
+    folder = tmp_path_factory.mktemp("tables")
+    for name in ("runs", "losses", "directions", "sweep"):
+        getattr(tables, name).to_csv(folder / f"{name}.csv", index=False)
+    tables.selected.to_csv(folder / "selected_lr.tsv", index=False, sep="\t")
+    tables.items.to_parquet(folder / "items.parquet")
+    paths = {path.stem: str(path) for path in folder.iterdir()}
+    return paths | {"selected": paths["selected_lr"], "per_item": paths["items"]}
+
+
+@pytest.mark.parametrize("script", FIGURES, ids=lambda path: path.stem)
+def test_figure_writes_pdf_and_png_with_the_same_bytes_each_time(script, inputs, tmp_path):
+    one, two = (run(script, inputs, tmp_path / name, ("pdf", "png")) for name in ("one", "two"))
+    assert one[0].read_bytes().startswith(b"%PDF")
+    assert one[1].read_bytes().startswith(b"\x89PNG")
+    for first, second in zip(one, two, strict=True):
+        assert first.read_bytes() == second.read_bytes()
+
+
+@pytest.mark.parametrize("script", TABLES, ids=lambda path: path.stem)
+def test_table_writes_csv_markdown_and_latex(script, inputs, tmp_path):
+    csv, markdown, latex = run(script, inputs, tmp_path / "out", ("csv", "md", "tex"))
+    data = pd.read_csv(csv)
+    assert {"model", "task"} <= set(data)
+    lines = [line for line in markdown.read_text().splitlines() if line.startswith("|")]
+    rows = latex.read_text().split(r"\midrule")[1].split(r"\bottomrule")[0].strip().splitlines()
+    assert len(lines) - 2 == len(rows) > 0
+
+
+@pytest.mark.parametrize("script", FIGURES + TABLES, ids=lambda path: path.stem)
+def test_script_has_a_caption_that_names_the_study(script):
+    caption = (ROOT / f"workflow/report/{script.stem}.rst").read_text()
+    assert "{{ snakemake.wildcards.study }}" in caption
+    # what is uncertain is said: intervals, bands, or over what medians and means are taken
+    assert any(word in caption for word in ("interval", "band", "medians", "mean"))

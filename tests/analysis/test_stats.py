@@ -1,0 +1,281 @@
+"""Statistics against slow twins, scipy and scikit-learn, and simulations with a known truth."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats as scipy_stats
+from sklearn import metrics as sklearn_metrics
+
+from analysis import stats
+
+LABELS = np.array([0, 1, 1, 0, 1, 0, 1, 1, 0, 1, 1, 0])
+
+
+def items_table(predictions: np.ndarray, label: np.ndarray) -> pd.DataFrame:
+    """Predictions (seeds, items) as the tidy table `items`."""
+    seeds, items = predictions.shape
+    return pd.DataFrame(
+        {
+            "seed": np.repeat(np.arange(seeds), items),
+            "item": np.tile(np.arange(items), seeds),
+            "prediction": predictions.ravel(),
+            "label": np.tile(label, seeds),
+            "correct": (predictions == label).ravel().astype(float),
+        }
+    )
+
+
+def classifiers(rng, seeds: int, items: int, accuracies=(0.8, 0.7)):
+    label = rng.integers(0, 2, items)
+    hits = [rng.random((seeds, items)) < accuracy for accuracy in accuracies]
+    return label, *(np.where(hit, label, 1 - label) for hit in hits)
+
+
+class TestMeanInterval:
+    def test_equals_student_t_written_out(self):
+        values = [0.80, 0.83, 0.79]
+        mean = sum(values) / 3
+        deviation = math.sqrt(sum((value - mean) ** 2 for value in values) / 2)
+        # 4.302653: the 97.5 % quantile of t with 2 degrees of freedom, from tables
+        half = 4.302653 * deviation / math.sqrt(3)
+        found = stats.mean_interval(values)
+        # float64 operations for the mean, seven digits of the table for the bounds
+        assert found.mean == pytest.approx(mean, abs=1e-12)
+        assert (found.low, found.high) == pytest.approx((mean - half, mean + half), abs=1e-7)
+        assert found.n == 3
+
+    def test_one_value_has_no_interval(self):
+        found = stats.mean_interval([0.5])
+        assert (found.mean, found.n) == (0.5, 1)
+        assert math.isnan(found.low)
+        assert math.isnan(found.high)
+
+    def test_no_value(self):
+        found = stats.mean_interval([])
+        assert math.isnan(found.mean)
+        assert found.n == 0
+
+    def test_covers_the_truth_as_often_as_it_says(self):
+        rng = np.random.default_rng(1)
+        samples = rng.normal(0.7, 0.02, size=(2000, 3))
+        intervals = [stats.mean_interval(sample) for sample in samples]
+        covered = np.mean([found.low <= 0.7 <= found.high for found in intervals])
+        # 0.015: three standard errors of 2000 draws at 0.95
+        assert covered == pytest.approx(0.95, abs=0.015)
+
+    def test_means_group_in_order_and_leave_out_nan(self):
+        table = pd.DataFrame({"key": ["b", "b", "a"], "score": [0.2, 0.4, np.nan]})
+        found = stats.means(table, ["key"], "score")
+        assert list(found["key"]) == ["b", "a"]
+        assert found.loc[0, "mean"] == pytest.approx(0.3)
+        assert list(found["n"]) == [2, 0]
+
+
+class TestMetrics:
+    @pytest.mark.parametrize(
+        ("metric", "twin"),
+        [
+            ("accuracy_strict", sklearn_metrics.accuracy_score),
+            ("f1", sklearn_metrics.f1_score),
+            ("matthews", sklearn_metrics.matthews_corrcoef),
+        ],
+    )
+    def test_of_classes_equal_scikit_learn(self, metric, twin):
+        rng = np.random.default_rng(2)
+        predictions = np.where(rng.random((4, 12)) < 0.7, LABELS, 1 - LABELS)
+        expected = [twin(LABELS, row) for row in predictions]
+        # rounding of float64 sums
+        assert stats.score(metric, predictions, LABELS) == pytest.approx(expected, abs=1e-12)
+
+    def test_matthews_of_three_classes_equals_scikit_learn(self):
+        rng = np.random.default_rng(3)
+        label, prediction = rng.integers(0, 3, (2, 40))
+        expected = sklearn_metrics.matthews_corrcoef(label, prediction)
+        assert stats.score("matthews", prediction, label) == pytest.approx(expected, abs=1e-12)
+
+    @pytest.mark.parametrize(
+        ("metric", "twin"),
+        [("pearson", scipy_stats.pearsonr), ("spearman", scipy_stats.spearmanr)],
+    )
+    def test_correlations_equal_scipy_with_ties(self, metric, twin):
+        rng = np.random.default_rng(4)
+        label = rng.uniform(0, 5, 30).round()
+        predictions = (label + rng.normal(size=(3, 30))).round(1)
+        expected = [twin(row, label)[0] for row in predictions]
+        assert stats.score(metric, predictions, label) == pytest.approx(expected, abs=1e-12)
+
+    @pytest.mark.parametrize("metric", ["matthews", "pearson", "spearman", "f1"])
+    def test_constant_predictions_are_zero(self, metric):
+        assert (
+            stats.score(metric, np.zeros(12) if metric == "f1" else np.full(12, 0.1), LABELS) == 0
+        )
+
+    def test_unknown_metric_is_named(self):
+        with pytest.raises(ValueError, match="bleu"):
+            stats.score("bleu", LABELS, LABELS)
+
+    def test_item_score_of_generation_reads_correct(self):
+        table = items_table(LABELS[None], LABELS).assign(prediction=np.nan, label=np.nan)
+        table.loc[:2, "correct"] = 0.0
+        assert stats.item_score("accuracy_flexible", table) == pytest.approx(9 / 12)
+
+
+class TestPairedDifference:
+    @pytest.mark.parametrize("metric", ["accuracy", "matthews", "f1", "pearson", "spearman"])
+    def test_value_is_the_difference_of_seed_averages(self, metric):
+        rng = np.random.default_rng(5)
+        label, a, b = classifiers(rng, seeds=3, items=50)
+        found = stats.paired_difference(
+            items_table(a, label), items_table(b, label), metric, rng, resamples=10
+        )
+        expected = stats.score(metric, a, label).mean() - stats.score(metric, b, label).mean()
+        assert found.value == pytest.approx(expected, abs=1e-12)
+        assert (found.items, found.seeds) == (50, 3)
+
+    @pytest.mark.parametrize("metric", ["accuracy", "matthews", "pearson"])
+    def test_p_value_equals_scipys_permutation_test(self, metric):
+        rng = np.random.default_rng(6)
+        label, a, b = classifiers(rng, seeds=2, items=12)
+
+        def statistic(first, second):
+            # an entry 0 takes the item from a, 1 from b, for all seeds
+            scores = [
+                np.mean(stats.score(metric, np.where(picks == 0, a, b), label))
+                for picks in (first, second)
+            ]
+            return scores[0] - scores[1]
+
+        exact = scipy_stats.permutation_test(
+            (np.zeros(12), np.ones(12)), statistic, permutation_type="samples", n_resamples=np.inf
+        )
+        found = stats.paired_difference(
+            items_table(a, label), items_table(b, label), metric, rng, resamples=20_000
+        )
+        # 0.011: three standard errors of 20,000 draws at p = 0.5
+        assert found.p_value == pytest.approx(exact.pvalue, abs=0.011)
+
+    def test_bootstrap_over_items_equals_resampling_written_out(self):
+        rng = np.random.default_rng(7)
+        label, a, b = classifiers(rng, seeds=1, items=40)
+        found = stats.paired_difference(
+            items_table(a, label), items_table(b, label), "matthews", rng, resamples=4000
+        )
+        draws = []
+        for _ in range(4000):
+            picks = rng.integers(40, size=40)
+            scores = [stats.score("matthews", rows[0, picks], label[picks]) for rows in (a, b)]
+            draws.append(scores[0] - scores[1])
+        # 0.03: about three standard errors of a 2.5 % quantile of 4000 draws, whose spread is 0.15
+        assert (found.low, found.high) == pytest.approx(
+            np.quantile(draws, [0.025, 0.975]), abs=0.03
+        )
+
+    def test_without_item_noise_the_interval_is_students_t_of_the_seeds(self):
+        # each seed is right on all items or on none but one: only seeds vary
+        label = np.ones(400)
+        shares = np.array([0.7, 0.8, 0.75, 0.85, 0.6, 0.9, 0.72, 0.78])
+        a = (np.arange(400) < 400 * shares[:, None]).astype(float)
+        found = stats.paired_difference(
+            items_table(a, label),
+            items_table(np.zeros_like(a), label),
+            "accuracy",
+            np.random.default_rng(8),
+            resamples=4000,
+        )
+        expected = stats.mean_interval(shares)
+        # items still vary: their standard error, 0.02, adds to 0.033 of the seeds in squares
+        wider = math.hypot((expected.high - expected.low) / 2, 1.96 * 0.02)
+        # 0.01: error of a quantile of 4000 draws, and of percentiles of 8 values
+        assert (found.high - found.low) / 2 == pytest.approx(wider, abs=0.01)
+
+    @pytest.mark.parametrize(("seed_spread", "seeds"), [(0.1, 2), (1.0, 3), (0.3, 5)])
+    def test_interval_covers_the_truth(self, seed_spread, seeds):
+        rng = np.random.default_rng(9)
+        covered = []
+        for _ in range(150):
+            difficulty = rng.normal(0, 1.5, 80)
+            own = rng.normal(0, 1, (2, 1, 80)) + rng.normal(0, 0.5, (2, seeds, 80))
+            skill = 1.2 + rng.normal(0, seed_spread, (2, seeds, 1))
+            a, b = (skill + difficulty + own > 0).astype(float)
+            found = stats.paired_difference(
+                items_table(a, np.ones(80)), items_table(b, np.ones(80)), "accuracy", rng, 200
+            )
+            covered.append(found.low <= 0 <= found.high)
+        # 0.05 below the nominal 0.95 is three standard errors of 150 draws; a plain bootstrap over
+        # two or three seeds covers 0.6 to 0.8
+        assert np.mean(covered) > 0.90
+
+    def test_p_values_of_equal_methods_are_uniform(self):
+        rng = np.random.default_rng(10)
+        p_values = []
+        for _ in range(200):
+            label, a, b = classifiers(rng, seeds=3, items=60, accuracies=(0.7, 0.7))
+            tables = items_table(a, label), items_table(b, label)
+            p_values.append(stats.paired_difference(*tables, "accuracy", rng, 200).p_value)
+        # 0.046: three standard errors of 200 draws at 0.05
+        assert np.mean(np.array(p_values) < 0.05) == pytest.approx(0.05, abs=0.046)
+
+    def test_same_predictions_do_not_differ(self):
+        label, a, _ = classifiers(np.random.default_rng(11), seeds=3, items=30)
+        table = items_table(a, label)
+        found = stats.paired_difference(table, table, "accuracy", np.random.default_rng(0), 100)
+        assert (found.value, found.low, found.high, found.p_value) == (0, 0, 0, 1)
+
+    def test_only_common_seeds_count(self):
+        rng = np.random.default_rng(12)
+        label, a, b = classifiers(rng, seeds=3, items=30)
+        table_b = items_table(b, label)
+        found = stats.paired_difference(
+            items_table(a, label), table_b[table_b["seed"] != 1], "accuracy", rng, 50
+        )
+        expected = (a[[0, 2]] == label).mean() - (b[[0, 2]] == label).mean()
+        assert found.seeds == 2
+        assert found.value == pytest.approx(expected, abs=1e-12)
+
+    def test_no_common_seed_is_nan(self):
+        label, a, b = classifiers(np.random.default_rng(13), seeds=1, items=30)
+        other = items_table(b, label).assign(seed=5)
+        found = stats.paired_difference(
+            items_table(a, label), other, "accuracy", np.random.default_rng(0), 50
+        )
+        assert math.isnan(found.value)
+        assert (found.items, found.seeds) == (30, 0)
+
+    def test_order_of_rows_does_not_matter_and_same_generator_gives_same_numbers(self):
+        label, a, b = classifiers(np.random.default_rng(14), seeds=3, items=30)
+        first, second = items_table(a, label), items_table(b, label)
+        shuffled = second.sample(frac=1, random_state=0)
+        one, other = (
+            stats.paired_difference(first, table, "f1", np.random.default_rng(0), 100)
+            for table in (second, shuffled)
+        )
+        assert one == other
+
+    def test_different_items_are_refused(self):
+        label, a, b = classifiers(np.random.default_rng(15), seeds=2, items=30)
+        other = items_table(b, label)
+        with pytest.raises(ValueError, match="same items"):
+            stats.paired_difference(
+                items_table(a, label), other[other["item"] > 0], "f1", np.random.default_rng(0)
+            )
+
+
+class TestHolm:
+    def test_worked_example(self):
+        # 0.01 x 4, 0.02 x 3, max(0.03 x 2, before), max(0.04 x 1, before)
+        assert stats.holm([0.04, 0.01, 0.03, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
+
+    def test_never_above_one_nor_below_the_p_value(self):
+        p = np.random.default_rng(16).random(20)
+        adjusted = stats.holm(p)
+        assert (adjusted >= p).all()
+        assert adjusted.max() == 1
+
+    def test_nan_does_not_count(self):
+        adjusted = stats.holm([0.01, np.nan, 0.02])
+        assert adjusted[[0, 2]] == pytest.approx([0.02, 0.02])
+        assert math.isnan(adjusted[1])
