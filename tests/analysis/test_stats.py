@@ -136,10 +136,14 @@ class TestPairedDifference:
         assert found.value == pytest.approx(expected, abs=1e-12)
         assert (found.items, found.seeds) == (50, 3)
 
-    @pytest.mark.parametrize("metric", ["accuracy", "matthews", "pearson"])
-    def test_p_value_equals_scipys_permutation_test(self, metric):
+    # an offset of one method's predictions leaves its correlation, but not that of swapped ones
+    @pytest.mark.parametrize(
+        ("metric", "offset"), [("accuracy", 0), ("matthews", 0), ("pearson", 0), ("pearson", 1)]
+    )
+    def test_p_value_equals_scipys_permutation_test(self, metric, offset):
         rng = np.random.default_rng(6)
         label, a, b = classifiers(rng, seeds=2, items=12)
+        b = b + offset
 
         def statistic(first, second):
             # an entry 0 takes the item from a, 1 from b, for all seeds
@@ -157,6 +161,28 @@ class TestPairedDifference:
         )
         # 0.011: three standard errors of 20,000 draws at p = 0.5
         assert found.p_value == pytest.approx(exact.pvalue, abs=0.011)
+
+    def test_smallest_p_value_is_one_over_the_draws(self):
+        label = np.ones(60)
+        right, wrong = (items_table(np.full((2, 60), value), label) for value in (1, 0))
+        found = stats.paired_difference(right, wrong, "accuracy", np.random.default_rng(0), 99)
+        assert found.p_value == 0.01
+
+    def test_bootstrap_over_seeds_is_widened_for_their_number(self):
+        # one seed of three is right on every item, the others on none: items do not matter
+        label, hits = np.ones(20), np.repeat([[1.0], [0.0], [0.0]], 20, axis=1)
+        found = stats.paired_difference(
+            items_table(hits, label),
+            items_table(np.zeros_like(hits), label),
+            "accuracy",
+            np.random.default_rng(0),
+            resamples=4000,
+        )
+        # 1 of 27 draws has the good seed three times, 8 of 27 never: both quantiles are extremes
+        widen = math.sqrt(3 / 2) * 4.302653 / 1.959964
+        expected = (1 / 3 - widen / 3, 1 / 3 + widen * 2 / 3)
+        # seven digits of the tables
+        assert (found.low, found.high) == pytest.approx(expected, abs=1e-6)
 
     def test_bootstrap_over_items_equals_resampling_written_out(self):
         rng = np.random.default_rng(7)

@@ -51,7 +51,6 @@ rule table_costs:
 
 rule table_paired_differences:
     input:
-        runs=f"{grid.TABLES}/runs.csv",
         per_item=f"{grid.TABLES}/items.parquet",
     output:
         csv=f"{grid.TABLES}/paired_differences.csv",

@@ -1,0 +1,102 @@
+"""The command line: one line and a non-zero exit for what the user can mend."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from lorasb.__main__ import main
+
+CELL = ["--study", "quickstart", "--model", "quickstart-llama", "--task", "world", "--seed", "0"]
+TRAIN = ["train", *CELL, "--variant", "lora-sb", "--rank", "4", "--lr", "1e-2"]
+
+
+def fails(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> str:
+    assert main(arguments) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert captured.err.startswith(f"lorasb {arguments[0]}: error: ")
+    return captured.err
+
+
+def test_count_prints_json(capsys):
+    assert main(["count", "--model", "roberta-large", "--method", "lora-sb", "--rank", "24"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["trainable"], report["task_head"]) == (55296, 1051650)
+    assert len(report["per_module"]) == 96
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["--model", "mistral-7b", "--method", "lora-sbb", "--rank", "4"],
+            "did you mean 'lora-sb'",
+        ),
+        (["--model", "mistral", "--method", "lora", "--rank", "4"], "did you mean 'mistral-7b'"),
+        (["--model", "quickstart-llama", "--method", "lora-sb", "--rank", "200"], "at most 128"),
+        (["--model", "quickstart-llama", "--method", "lora-sb"], "a rank is at least 1"),
+    ],
+)
+def test_count_names_what_is_wrong(capsys, arguments, message):
+    assert message in fails(capsys, ["count", *arguments])
+
+
+def test_training_without_prepared_data(project, capsys):
+    assert "train.parquet: no such file" in fails(capsys, TRAIN)
+    # what failed is recorded for the tables, and nothing looks like an output
+    (failed,) = (project / "results").rglob("failed.json")
+    assert "no such file" in json.loads(failed.read_text())["reason"]
+    assert not list((project / "results").rglob("adapter"))
+
+
+def test_settings_that_changed_since_planning(project, capsys):
+    assert "changed since the workflow planned it" in fails(capsys, [*TRAIN, "--cell-hash", "0"])
+
+
+@pytest.fixture
+def prepared(project, capsys):
+    assert main(["prepare", *CELL[:6]]) == 0
+    capsys.readouterr()
+    return project
+
+
+def test_training_without_factors(prepared, capsys):
+    assert "factors.safetensors: no such file" in fails(capsys, TRAIN)
+
+
+def test_missing_and_truncated_gradient(prepared, capsys):
+    verb = ["factorize-gradient", *CELL]
+    assert "gradient.safetensors" in fails(capsys, verb)
+    assert main(["estimate-gradient", *CELL]) == 0
+    capsys.readouterr()
+    (path,) = prepared.rglob("gradient.safetensors")
+    path.write_bytes(path.read_bytes()[:500])
+    assert "gradient.safetensors" in fails(capsys, verb)
+
+
+def test_missing_model_folder(prepared, capsys):
+    (prepared / "resources/quickstart/model/model.safetensors").unlink()
+    assert "resources/quickstart/model" in fails(capsys, TRAIN)
+
+
+def test_target_module_that_matches_nothing(prepared, capsys):
+    path = prepared / "config/models/quickstart-llama.yaml"
+    path.write_text(path.read_text().replace("q_proj", "q_porj"))
+    message = fails(capsys, ["estimate-gradient", *CELL])
+    assert "target module 'q_porj' matches no linear layer" in message
+
+
+def test_loss_that_is_not_finite(prepared, capsys):
+    weights = prepared / "resources/quickstart/model/model.safetensors"
+    state = load_file(weights)
+    state["model.norm.weight"] = torch.full_like(state["model.norm.weight"], float("inf"))
+    save_file(state, weights, metadata={"format": "pt"})
+    assert main(["train", *CELL, "--variant", "full", "--rank", "0", "--lr", "1e-3"]) == 1
+    assert "error: training: loss is nan at step 1" in capsys.readouterr().err
+    (failed,) = (prepared / "results").rglob("failed.json")
+    assert "a lower one would be right" in json.loads(failed.read_text())["reason"]

@@ -1,0 +1,97 @@
+import pytest
+
+from lorasb import resolve
+from lorasb.errors import UserError
+from lorasb.grid import Cell
+
+CELL = Cell("quickstart", "quickstart-llama", "world", "lora-sb", 16, "1e-2", 0)
+STUDY = "config/studies/quickstart.yaml"
+
+
+def changed(root, file, old, new):
+    path = root / file
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def test_task_settings_win_over_the_studys_and_these_over_defaults():
+    world = resolve.resolve("quickstart", "quickstart-llama", "world").settings
+    arithmetic = resolve.resolve("quickstart", "quickstart-llama", "arithmetic").settings
+    assert world["training"]["steps"] != arithmetic["training"]["steps"]
+    assert world["training"]["batch_size"] == arithmetic["training"]["batch_size"] == 32
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("config/defaults.yaml", "weight_decay: 0.0", "weight_decay: 0.1"),
+        ("config/methods/lora-sb.yaml", "scaling: 1.0", "scaling: 2.0"),
+        ("config/tasks/world.yaml", "data_version: 1", "data_version: 2"),
+        ("config/defaults.yaml", "samples: 64", "samples: 32"),
+        ("config/models/quickstart-llama.yaml", "q_proj, ", ""),
+    ],
+)
+def test_hash_changes_with_what_training_depends_on(project, file, old, new):
+    before = resolve.cell_hash(CELL)
+    changed(project, file, old, new)
+    assert resolve.cell_hash(CELL) != before
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("config/defaults.yaml", "batch_size: 128", "batch_size: 64"),  # of prediction
+        ("config/methods/lora-sb.yaml", "label: LoRA-SB", "label: another name"),
+        ("config/tasks/world.yaml", "score_version: 1", "score_version: 2"),
+        ("config/methods/lora-xs.yaml", "scaling: 1.0", "scaling: 2.0"),
+        ("config/defaults.yaml", "random_draws: 20", "random_draws: 30"),
+    ],
+)
+def test_hash_does_not_change_with_what_it_does_not(project, file, old, new):
+    before = resolve.cell_hash(CELL)
+    changed(project, file, old, new)
+    assert resolve.cell_hash(CELL) == before
+
+
+def test_only_methods_that_start_from_a_gradient_depend_on_its_settings(project):
+    other = Cell("quickstart", "quickstart-llama", "world", "lora-xs", 16, "1e-2", 0)
+    before = resolve.cell_hash(other)
+    changed(project, "config/defaults.yaml", "samples: 64", "samples: 32")
+    assert resolve.cell_hash(other) == before
+
+
+def test_rank_lr_and_seed_are_part_of_the_hash():
+    hashes = {
+        resolve.cell_hash(Cell(*vars(CELL).values())),
+        resolve.cell_hash(Cell(*(*list(vars(CELL).values())[:4], 4, "1e-2", 0))),
+        resolve.cell_hash(Cell(*(*list(vars(CELL).values())[:4], 16, "2e-2", 0))),
+        resolve.cell_hash(Cell(*(*list(vars(CELL).values())[:4], 16, "1e-2", 1))),
+    }
+    assert len(hashes) == 4
+
+
+def test_steps_and_epochs_exclude_each_other(project):
+    changed(project, STUDY, "epochs: null", "epochs: 1")
+    with pytest.raises(UserError, match=r"training\.steps and training\.epochs: give one"):
+        resolve.resolve("quickstart", "quickstart-llama", "world")
+
+
+def test_unknown_key_of_a_studys_settings_is_named(project):
+    changed(project, STUDY, "checkpoint_steps: 50", "checkpoint_step: 50")
+    with pytest.raises(UserError, match="unknown key 'checkpoint_step'"):
+        resolve.resolve("quickstart", "quickstart-llama", "world")
+
+
+def test_settings_of_a_task_that_is_not_in_the_study_are_refused(project):
+    changed(project, STUDY, "task_settings:\n  arithmetic:", "task_settings:\n  arithmetics:")
+    with pytest.raises(UserError, match=r"task_settings\.arithmetics: not a task of this study"):
+        resolve.resolve("quickstart", "quickstart-llama", "world")
+
+
+@pytest.mark.parametrize(
+    ("steps", "epochs", "expected"), [(7, None, 7), (None, 1, 4), (None, 0.5, 2), (None, 2, 7)]
+)
+def test_total_steps_rounds_up(steps, epochs, expected):
+    training = {"steps": steps, "epochs": epochs, "batch_size": 10, "gradient_accumulation": 3}
+    assert resolve.total_steps({"training": training}, rows=100) == expected
