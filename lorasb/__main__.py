@@ -113,37 +113,37 @@ def _cell(arguments: Arguments) -> Cell:
 
 
 def _prepare(arguments: Arguments) -> None:
-    from lorasb.pipeline import prepare_task
+    from lorasb.stages.prepare import prepare_task
 
     prepare_task(arguments.study, arguments.model, arguments.task)
 
 
 def _estimate(arguments: Arguments) -> None:
-    from lorasb.pipeline import estimate_gradient
+    from lorasb.stages.gradient import estimate_gradient
 
     estimate_gradient(arguments.study, arguments.model, arguments.task, arguments.seed)
 
 
 def _factorize_gradient(arguments: Arguments) -> None:
-    from lorasb.pipeline import factorize_gradient
+    from lorasb.stages.factors import factorize_gradient
 
     factorize_gradient(arguments.study, arguments.model, arguments.task, arguments.seed)
 
 
 def _factorize_weights(arguments: Arguments) -> None:
-    from lorasb.pipeline import factorize_weights
+    from lorasb.stages.factors import factorize_weights
 
     factorize_weights(arguments.study, arguments.model)
 
 
 def _train(arguments: Arguments) -> None:
-    from lorasb.pipeline import train_cell
+    from lorasb.stages.train import train_cell
 
     train_cell(_cell(arguments), arguments.cell_hash)
 
 
 def _predict(arguments: Arguments) -> None:
-    from lorasb.pipeline import predict_cell
+    from lorasb.stages.predict import predict_cell
 
     predict_cell(_cell(arguments))
 

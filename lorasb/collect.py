@@ -91,16 +91,8 @@ def select_rates(sweep: pd.DataFrame) -> pd.DataFrame:
         best = str(usable["mean"].idxmax())
         edge = {means.index[0]: "low", means.index[-1]: "high"}.get(best, "none")
         names = dict(zip(("model", "task", "variant", "rank"), key, strict=True))
-        chosen = usable.loc[best]
-        rows.append(
-            {
-                **names,
-                "lr": best,
-                "score": chosen["mean"],
-                "seeds": int(chosen["size"]),
-                "edge": edge,
-            }
-        )
+        found = {"lr": best, "score": usable["mean"][best], "seeds": usable["size"][best]}
+        rows.append({**names, **found, "edge": edge})
     return pd.DataFrame(rows)
 
 

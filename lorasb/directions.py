@@ -26,10 +26,11 @@ from lorasb import grid
 from lorasb.files import atomic, load_tensors
 from lorasb.grid import Cell
 from lorasb.models import matching_modules, oriented_weight
-from lorasb.pipeline import base_model, context, training_rows
 from lorasb.registry import variant_method
 from lorasb.resolve import resolve
 from lorasb.seeding import generator
+from lorasb.stages.base import context, load_base
+from lorasb.tasks.prepare import read_split
 
 Updates = dict[int, dict[str, torch.Tensor]]  # step -> adapted weight -> its change so far
 
@@ -74,11 +75,12 @@ def probe_directions(
 def updates(cell: Cell) -> Updates:
     """The change of each adapted weight at each kept step of a cell, float32, (out, in)."""
     resolved = resolve(cell.study, cell.model, cell.task)
-    network = base_model(cell, resolved)
+    network, _ = load_base(resolved, cell.seed)
     modules = matching_modules(network, resolved.model["target_modules"])
     base = {name: oriented_weight(module).clone() for name, module in modules.items()}
     method = variant_method(cell.variant)
-    attached = method.attach(network, context(cell, resolved, training_rows(cell)))
+    rows = len(read_split(cell.path(grid.DATA) / "train.parquet"))
+    attached = method.attach(network, context(cell, resolved, rows))
     parameters = dict(attached.named_parameters())
     kept: dict[int, dict[str, torch.Tensor]] = defaultdict(dict)
     for key, value in load_tensors(cell.folder / "snapshots.safetensors").items():

@@ -117,6 +117,11 @@ def total_steps(settings: config.Mapping, rows: int) -> int:
     return max(1, math.ceil(rows * training["epochs"] / per_step))
 
 
+def warmup_steps(training: config.Mapping, steps: int) -> int:
+    """Steps of warm-up, rounded up."""
+    return math.ceil(training["warmup_ratio"] * steps)
+
+
 def _data_key(resolved: Resolved) -> Any:
     task = {
         key: value

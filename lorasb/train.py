@@ -23,6 +23,7 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from lorasb.errors import UserError
 from lorasb.files import atomic, read_json, write_json
 from lorasb.methods.base import Method
+from lorasb.resolve import warmup_steps
 
 MARKER = "complete.json"  # written last into a checkpoint: without it the checkpoint is not used
 
@@ -89,11 +90,6 @@ def train(
         if "loss" in entry
     ]
     return Outcome(log, keeper.collected(), keeper.seconds())
-
-
-def warmup_steps(settings: dict[str, Any], steps: int) -> int:
-    """Steps of warm-up, rounded up."""
-    return math.ceil(settings["warmup_ratio"] * steps)
 
 
 def snapshot_steps(points: int, first: int, last: int) -> list[int]:

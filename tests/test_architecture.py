@@ -36,7 +36,10 @@ def test_analysis_needs_tables_only(path):
     assert not imported(path) & {"lorasb", "torch", "transformers", "peft", "datasets"}
 
 
-@pytest.mark.parametrize("name", ["train", "order", "predict", "score", "directions", "pipeline"])
+@pytest.mark.parametrize(
+    "name",
+    ["train", "order", "predict", "score", "directions", "collect", "stages/train", "stages/base"],
+)
 def test_shared_code_names_no_method(name):
     text = (ROOT / f"lorasb/{name}.py").read_text(encoding="utf-8")
     strings = {

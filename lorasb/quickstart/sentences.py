@@ -1,11 +1,11 @@
 """Reviews in four classes: is the food good, and is the music good?
 
-A later clause may leave out its predicate, which the pretraining corpus never does.
+The last clause may leave out its predicate, which the pretraining corpus never does.
 
 Example
 -------
-`the food was not tasty and so was the music , the price was fine .` has the label 0, and `the music
-was lovely and not the food , the staff was rude .` the label 1.
+`the food was not tasty and so was the music .` has the label 0, and `the staff was rude , the music
+was lovely and not the food .` the label 1.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from lorasb.quickstart.draw import chance, check_split, pick, sample, split_of
 from lorasb.quickstart.vocabulary import ASPECTS, BLAME, PRAISE
 
 NEGATED = 0.35  # share of predicates with `not` or `never`
-ELLIPSIS = 0.5  # share of later clauses without a predicate of their own
+ELLIPSIS = 0.5  # share of reviews whose last clause has no predicate of its own
+THIRD_ASPECT = 0.15  # share of reviews with an aspect that does not matter
 OTHERS = tuple(aspect for aspect in ASPECTS if aspect not in {"food", "music"})
 
 
@@ -39,14 +40,16 @@ def generate(rows: int, rng: np.random.Generator, split: str) -> list[dict[str, 
 
 
 def _review(rng: np.random.Generator) -> dict[str, str | int]:
-    good = {aspect: chance(rng, 0.5) for aspect in ("food", "music", pick(rng, OTHERS))}
-    first, *later = sample(rng, list(good), len(good))
-    text, head = clause(rng, first, good[first]), first
-    for aspect in later:
-        if chance(rng, ELLIPSIS):
-            same = good[aspect] == good[head]
-            text += f" and so was the {aspect}" if same else f" and not the {aspect}"
-        else:
-            text += f" , {clause(rng, aspect, good[aspect])}"
-            head = aspect
-    return {"sentence": f"{text} .", "label": 2 * good["food"] + good["music"]}
+    aspects = ["food", "music"]
+    if chance(rng, THIRD_ASPECT):
+        aspects.append(pick(rng, OTHERS))
+    good = {aspect: chance(rng, 0.5) for aspect in aspects}
+    *firsts, head, last = sample(rng, aspects, len(aspects))
+    clauses = [clause(rng, aspect, good[aspect]) for aspect in (*firsts, head)]
+    if not chance(rng, ELLIPSIS):
+        clauses.append(clause(rng, last, good[last]))
+    elif good[last] == good[head]:
+        clauses[-1] += f" and so was the {last}"
+    else:
+        clauses[-1] += f" and not the {last}"
+    return {"sentence": f"{' , '.join(clauses)} .", "label": 2 * good["food"] + good["music"]}

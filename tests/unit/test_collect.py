@@ -62,7 +62,7 @@ def test_no_usable_rate_is_an_error():
 @pytest.mark.parametrize(
     ("variant", "rank", "trainable", "stored", "head"),
     [
-        # 4 layers of q, k, v, o (128 x 128), gate, up (256 x 128) and down (128 x 256); head 4 x 128
+        # 4 layers of q, k, v, o (128 x 128), gate, up and down (128 and 256); head 4 x 128
         ("lora-xs", 4, 28 * 16, 28 * 16, 512),
         ("lora-sb", 4, 28 * 16, 28 * 16 + 4 * 4 * (4 * 256 + 3 * 384), 512),
         ("lora", 8, 8 * 4 * (4 * 256 + 3 * 384), 8 * 4 * (4 * 256 + 3 * 384), 512),

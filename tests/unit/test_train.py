@@ -13,7 +13,8 @@ from transformers import TrainerCallback
 from lorasb.errors import UserError
 from lorasb.methods.full import Full
 from lorasb.order import batch_order
-from lorasb.train import MARKER, Outcome, Plan, last_checkpoint, snapshot_steps, train, warmup_steps
+from lorasb.resolve import warmup_steps
+from lorasb.train import MARKER, Outcome, Plan, last_checkpoint, snapshot_steps, train
 
 SETTINGS = {
     "batch_size": 4,

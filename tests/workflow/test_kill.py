@@ -57,7 +57,7 @@ def training_process(root: Path) -> int:
 def wait_for_checkpoint(root: Path, running: subprocess.Popen[bytes]) -> None:
     checkpoints = root / CELL / "checkpoints"
     deadline = time.monotonic() + 300
-    while not list(checkpoints.glob("checkpoint-*/complete.json")):
+    while not list(checkpoints.glob("*/checkpoint-*/complete.json")):
         assert running.poll() is None, "snakemake ended before the first checkpoint"
         assert time.monotonic() < deadline
         time.sleep(0.02)

@@ -30,7 +30,7 @@ def opinions(sentence: str) -> dict[str, bool]:
 def test_labels_follow_from_the_sentences(split) -> None:
     for row in sentences.generate(400, np.random.default_rng(0), split):
         good = opinions(row["sentence"])
-        assert len(good) == 3
+        assert {"food", "music"} <= set(good)
         assert row["label"] == 2 * good["food"] + good["music"]
 
 
@@ -41,11 +41,19 @@ def test_classes_are_balanced() -> None:
     assert all(abs(counts[label] - 500) < 78 for label in range(4))
 
 
+def test_share_of_reviews_with_a_third_aspect() -> None:
+    rows = sentences.generate(1000, np.random.default_rng(4), "train")
+    share = sum(len(opinions(row["sentence"])) == 3 for row in rows) / 1000
+    # three standard deviations of a share of 1000 are at most 0.047
+    assert share == pytest.approx(sentences.THIRD_ASPECT, abs=0.047)
+
+
 def test_only_the_task_leaves_out_predicates() -> None:
     ellipsis = re.compile(r"and (so was|not) the")
     rows = sentences.generate(500, np.random.default_rng(2), "train")
-    # each of two later clauses with probability 1/2: 3 in 4 sentences have one
-    assert sum(bool(ellipsis.search(row["sentence"])) for row in rows) > 300
+    share = sum(bool(ellipsis.search(row["sentence"])) for row in rows) / 500
+    # three standard deviations of a share of 500 are at most 0.067
+    assert share == pytest.approx(sentences.ELLIPSIS, abs=0.067)
     assert not ellipsis.search(" ".join(write_documents(3000, np.random.default_rng(3))))
 
 

@@ -1,0 +1,38 @@
+"""Rule `predict`, and the second half of `train_and_predict`."""
+
+from __future__ import annotations
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from lorasb import grid
+from lorasb.files import write_json, write_jsonl
+from lorasb.grid import Cell
+from lorasb.predict import predict
+from lorasb.registry import variant_method
+from lorasb.resolve import Resolved, resolve
+from lorasb.stages.base import device, load_base
+from lorasb.stages.cost import measured
+from lorasb.tasks.base import Task
+from lorasb.tasks.prepare import read_split
+
+
+def predict_cell(cell: Cell) -> None:
+    """Predict with a trained cell; write its predictions on its split."""
+    resolved = resolve(cell.study, cell.model, cell.task)
+    network, tokenizer = load_base(resolved, cell.seed)
+    trained = variant_method(cell.variant).load(network, cell.folder / "adapter")
+    write_predictions(trained.to(device()), tokenizer, resolved, cell)
+
+
+def write_predictions(
+    model: torch.nn.Module, tokenizer: PreTrainedTokenizerBase, resolved: Resolved, cell: Cell
+) -> None:
+    """Write the predictions of a model on the cell's split, and what they cost."""
+    task = Task.from_config(cell.task, resolved.task)
+    split = read_split(cell.path(grid.DATA) / f"{cell.split}.parquet")
+    batch_size = resolved.settings["prediction"]["batch_size"]
+    with measured() as cost:
+        predictions = predict(model, tokenizer, task, split, batch_size=batch_size)
+    write_jsonl(cell.folder / "predictions.jsonl", predictions)
+    write_json(cell.folder / "predict_timing.json", cost)

@@ -1,0 +1,145 @@
+"""Rules `train` and `train_and_predict`."""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from lorasb import config, grid
+from lorasb.errors import UserError
+from lorasb.files import atomic, write_json, write_jsonl
+from lorasb.grid import Cell
+from lorasb.methods.base import Method
+from lorasb.models import matching_modules
+from lorasb.order import batch_order
+from lorasb.provenance import provenance
+from lorasb.registry import variant_method
+from lorasb.resolve import Resolved, cell_hash, resolve, total_steps, warmup_steps
+from lorasb.seeding import derive_seed, generator
+from lorasb.stages.base import context, device, load_base
+from lorasb.stages.cost import peak_bytes
+from lorasb.stages.predict import write_predictions
+from lorasb.tasks.collate import Collator
+from lorasb.tasks.prepare import read_split
+from lorasb.train import Outcome, Plan, snapshot_steps, train
+
+
+def train_cell(cell: Cell, expected_hash: str | None = None) -> None:
+    """One run, from the base model to its files."""
+    found = cell_hash(cell)
+    if expected_hash not in (None, found):
+        raise UserError(
+            f"{cell.folder}: its settings changed since the workflow planned it "
+            f"(hash {found}, expected {expected_hash}); start snakemake again"
+        )
+    failure = cell.folder / "failed.json"
+    with _exclusive(cell.folder):
+        try:
+            _train_cell(cell)
+        except Exception as error:
+            write_json(failure, {"reason": f"{error or type(error).__name__}"})
+            raise
+        failure.unlink(missing_ok=True)
+        shutil.rmtree(cell.folder / "checkpoints", ignore_errors=True)
+
+
+def _train_cell(cell: Cell) -> None:
+    resolved = resolve(cell.study, cell.model, cell.task)
+    rows = read_split(cell.path(grid.DATA) / "train.parquet").to_list()
+    network, tokenizer = load_base(resolved, cell.seed)
+    names = list(matching_modules(network, resolved.model["target_modules"]))
+    method = variant_method(cell.variant)
+    started = time.perf_counter()
+    model = method.attach(network, context(cell, resolved, len(rows))).to(device())
+    attach_seconds = time.perf_counter() - started
+    plan = _plan(cell, resolved, rows, model, names)
+    outcome = train(model, method, rows, Collator(tokenizer), plan)
+    _write_cell(cell, resolved, method, model, outcome)
+    tokens = sum(len(rows[index]["input_ids"]) for index in plan.order) if outcome.log else 0
+    write_json(
+        cell.folder / "timing.json",
+        {
+            "attach_seconds": attach_seconds,
+            "train_seconds": outcome.seconds,
+            "tokens_per_second": tokens / outcome.seconds if tokens else None,
+            "peak_memory_bytes": peak_bytes(),
+        },
+    )
+    if resolved.settings["prediction"]["with_training"]:
+        write_predictions(model, tokenizer, resolved, cell)
+
+
+def _plan(
+    cell: Cell,
+    resolved: Resolved,
+    rows: list[dict[str, Any]],
+    model: torch.nn.Module,
+    names: list[str],
+) -> Plan:
+    settings = resolved.settings["training"]
+    steps = total_steps(resolved.settings, len(rows))
+    order = batch_order(
+        [len(row["input_ids"]) for row in rows],
+        steps * settings["gradient_accumulation"],
+        settings["batch_size"],
+        generator(cell.seed, "data"),
+        group_by_length=settings["group_by_length"],
+    )
+    # the schedule starts at 0, so with warm-up the first step moves nothing
+    first = 2 if warmup_steps(settings, steps) and steps > 1 else 1
+    return Plan(
+        settings=settings,
+        steps=steps,
+        learning_rate=float(cell.lr),
+        seed=derive_seed(cell.seed, "training"),
+        order=order,
+        snapshot_steps=snapshot_steps(resolved.settings["probe"]["points"], first, steps),
+        snapshot_names=[
+            name
+            for name, parameter in model.named_parameters()
+            if parameter.requires_grad and any(f"{target}." in name for target in names)
+        ],
+        # those of a run with other settings are not continued
+        checkpoints=cell.folder / "checkpoints" / cell_hash(cell),
+    )
+
+
+def _write_cell(
+    cell: Cell, resolved: Resolved, method: Method, model: torch.nn.Module, outcome: Outcome
+) -> None:
+    folder = cell.folder
+    with atomic(folder / "snapshots.safetensors") as partial:
+        save_file(outcome.snapshots, partial)
+    write_jsonl(folder / "train.jsonl", outcome.log)
+    write_json(
+        folder / "config.json",
+        {"cell": vars(cell), "variant": config.load_variant(cell.variant)} | vars(resolved),
+    )
+    write_json(folder / "provenance.json", provenance() | {"cell_hash": cell_hash(cell)})
+    partial = folder / ".adapter.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    method.save(model, partial)
+    shutil.rmtree(folder / "adapter", ignore_errors=True)
+    partial.rename(folder / "adapter")
+
+
+@contextmanager
+def _exclusive(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock: a process left over from a killed workflow may still be writing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            sys.stderr.write(f"{folder}: another process is training this cell; waiting\n")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
