@@ -76,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     ):
         verb = _verb(verbs, name, run, arguments, text)
         verb.add_argument("--available", action="store_true", help="leave out cells that failed")
+    _verb(verbs, "publish", _publish, ("study",), "copy tables to results/published")
     _verb(verbs, "count", _count, ("model", "method", "rank"), "closed-form parameter counts")
     pretrain = _verb(verbs, "pretrain", _pretrain, (threads,), "build the bundled model again")
     pretrain.add_argument("--output", required=True)
@@ -182,6 +183,12 @@ def _collect_sweep(arguments: Arguments) -> None:
     from lorasb.collect import collect_sweep
 
     collect_sweep(arguments.study, available=arguments.available)
+
+
+def _publish(arguments: Arguments) -> None:
+    from lorasb.publish import publish
+
+    publish(arguments.study)
 
 
 def _count(arguments: Arguments) -> None:

@@ -7,15 +7,12 @@ multiple-choice common sense, and sentence classification.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
 from lorasb.errors import UserError
 from lorasb.quickstart import arithmetic, sentences, world
-from lorasb.quickstart.draw import stable_hash
-
-Row = dict[str, Any]
+from lorasb.quickstart.draw import Row, stable_hash
 
 FAMILIES: dict[str, Callable[[int, np.random.Generator, str], list[Row]]] = {
     "arithmetic": arithmetic.generate,
@@ -32,7 +29,7 @@ def split_rows(family: str, split: str, rows: int, seed: int) -> list[Row]:
     Raises
     ------
     UserError
-        If there is no such family or split.
+        If there is no such family or split, or the split has fewer different rows.
     """
     if family not in FAMILIES:
         raise UserError(f"no task family '{family}'; the families are {', '.join(FAMILIES)}")

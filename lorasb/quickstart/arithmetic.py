@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lorasb.quickstart.draw import chance, check_split, pick, sample, split_of
+from lorasb.quickstart.draw import Row, chance, draw_rows, pick, sample
 from lorasb.quickstart.vocabulary import GAINS, LARGEST_NUMBER, LOSSES, PERSONS, THINGS
 
 CHANGES = 2
@@ -68,21 +68,15 @@ def tell(rng: np.random.Generator, counts: list[Count]) -> str:
     return " ".join(openings + events)
 
 
-def generate(rows: int, rng: np.random.Generator, split: str) -> list[dict[str, str]]:
+def generate(rows: int, rng: np.random.Generator, split: str) -> list[Row]:
     """Problems of a split as `{"question": prompt, "answer": steps}`.
 
     No chain of steps is in more than one split.
     """
-    check_split(split)
-    problems: list[dict[str, str]] = []
-    while len(problems) < rows:
-        problem = _problem(rng)
-        if split_of(problem["answer"]) == split:
-            problems.append(problem)
-    return problems
+    return draw_rows(rows, rng, split, _problem)
 
 
-def _problem(rng: np.random.Generator) -> dict[str, str]:
+def _problem(rng: np.random.Generator) -> tuple[str, Row]:
     person, other = sample(rng, PERSONS, 2)
     things = pick(rng, THINGS)
     count = draw_count(rng, person, things, CHANGES)
@@ -90,4 +84,5 @@ def _problem(rng: np.random.Generator) -> dict[str, str]:
     if chance(rng, SECOND_PERSON):
         counts.append(draw_count(rng, other, things, 1))
     question = f"question : how many {things} does {person} have ? answer :"
-    return {"question": f"{tell(rng, counts)} {question}", "answer": f"{count.working()} ."}
+    answer = f"{count.working()} ."
+    return answer, {"question": f"{tell(rng, counts)} {question}", "answer": answer}

@@ -1,10 +1,10 @@
-"""Draws from sequences and the split that an item belongs to."""
+"""Draws from sequences, and the rows of a split."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -12,7 +12,10 @@ from lorasb.errors import UserError
 
 SPLITS = ("train", "selection", "test")
 
+PATIENCE = 10_000  # draws in a row that give nothing new before a split counts as exhausted
+
 T = TypeVar("T")
+Row = dict[str, Any]
 
 
 def pick(rng: np.random.Generator, choices: Sequence[T]) -> T:
@@ -44,7 +47,33 @@ def split_of(key: str) -> str:
     return "train" if part < 55 else "selection" if part < 70 else "test"
 
 
-def check_split(split: str) -> None:
-    """Raise `UserError` if there is no such split."""
+def draw_rows(
+    rows: int,
+    rng: np.random.Generator,
+    split: str,
+    draw: Callable[[np.random.Generator], tuple[str, Row]],
+) -> list[Row]:
+    """`rows` rows of a split; in selection and test no two are the same.
+
+    `draw` gives a row and the key that decides on its split.
+
+    Raises
+    ------
+    UserError
+        If there is no such split, or it has fewer different rows.
+    """
     if split not in SPLITS:
         raise UserError(f"no split '{split}'; the splits are {', '.join(SPLITS)}")
+    found: list[Row] = []
+    seen: set[str] = set()
+    refused = 0
+    while len(found) < rows:
+        key, row = draw(rng)
+        if split_of(key) == split and (split == "train" or str(row) not in seen):
+            found.append(row)
+            seen.add(str(row))
+            refused = 0
+        refused += 1
+        if refused > PATIENCE:
+            raise UserError(f"split '{split}' has only {len(found)} different rows, not {rows}")
+    return found

@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from lorasb.quickstart.draw import chance, check_split, pick, sample, split_of
+from lorasb.quickstart.draw import Row, chance, draw_rows, pick, sample
 from lorasb.quickstart.vocabulary import ASPECTS, BLAME, PRAISE
 
 NEGATED = 0.35  # share of predicates with `not` or `never`
 ELLIPSIS = 0.5  # share of reviews whose last clause has no predicate of its own
 THIRD_ASPECT = 0.15  # share of reviews with an aspect that does not matter
+SAME = ("so was the {}", "so the {} was", "the {} was so")
+OPPOSITE = ("not the {}", "the {} was not", "the {} was never")
 OTHERS = tuple(aspect for aspect in ASPECTS if aspect not in {"food", "music"})
 
 
@@ -28,28 +30,22 @@ def clause(rng: np.random.Generator, aspect: str, good: bool) -> str:
     return f"the {aspect} was {negation}{pick(rng, PRAISE if good != negated else BLAME)}"
 
 
-def generate(rows: int, rng: np.random.Generator, split: str) -> list[dict[str, str | int]]:
+def generate(rows: int, rng: np.random.Generator, split: str) -> list[Row]:
     """Reviews of a split as `{"sentence": text, "label": 2 * food + music}`."""
-    check_split(split)
-    reviews: list[dict[str, str | int]] = []
-    while len(reviews) < rows:
-        review = _review(rng)
-        if split_of(str(review["sentence"])) == split:
-            reviews.append(review)
-    return reviews
+    return draw_rows(rows, rng, split, _review)
 
 
-def _review(rng: np.random.Generator) -> dict[str, str | int]:
+def _review(rng: np.random.Generator) -> tuple[str, Row]:
     aspects = ["food", "music"]
     if chance(rng, THIRD_ASPECT):
         aspects.append(pick(rng, OTHERS))
     good = {aspect: chance(rng, 0.5) for aspect in aspects}
     *firsts, head, last = sample(rng, aspects, len(aspects))
     clauses = [clause(rng, aspect, good[aspect]) for aspect in (*firsts, head)]
-    if not chance(rng, ELLIPSIS):
-        clauses.append(clause(rng, last, good[last]))
-    elif good[last] == good[head]:
-        clauses[-1] += f" and so was the {last}"
+    if chance(rng, ELLIPSIS):
+        form = pick(rng, SAME if good[last] == good[head] else OPPOSITE)
+        clauses[-1] += f" and {form.format(last)}"
     else:
-        clauses[-1] += f" and not the {last}"
-    return {"sentence": f"{' , '.join(clauses)} .", "label": 2 * good["food"] + good["music"]}
+        clauses.append(clause(rng, last, good[last]))
+    sentence = f"{' , '.join(clauses)} ."
+    return sentence, {"sentence": sentence, "label": 2 * good["food"] + good["music"]}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lorasb.errors import UserError
-from lorasb.quickstart.draw import check_split, pick, sample, split_of, stable_hash
+from lorasb.quickstart.draw import SPLITS, draw_rows, pick, sample, split_of, stable_hash
 
 
 def test_stable_hash_does_not_change_between_versions() -> None:
@@ -28,6 +28,27 @@ def test_sample_has_distinct_elements_and_pick_reaches_all() -> None:
     assert {pick(rng, "abcd") for _ in range(100)} == set("abcd")
 
 
+def number(rng: np.random.Generator) -> tuple[str, dict[str, int]]:
+    """One of 60 rows, keyed by its number."""
+    value = int(rng.integers(60))
+    return str(value), {"value": value}
+
+
+def test_rows_of_selection_and_test_differ_and_those_of_training_may_repeat() -> None:
+    allowed = {split: {n for n in range(60) if split_of(str(n)) == split} for split in SPLITS}
+    for split in SPLITS:
+        size = len(allowed[split])
+        values = [row["value"] for row in draw_rows(size, np.random.default_rng(0), split, number)]
+        assert len(values) == size
+        assert set(values) <= allowed[split]
+        assert (len(set(values)) == size) == (split != "train")
+
+
+def test_split_without_enough_rows() -> None:
+    with pytest.raises(UserError, match=r"'test' has only \d+ different rows, not 61"):
+        draw_rows(61, np.random.default_rng(0), "test", number)
+
+
 def test_unknown_split() -> None:
     with pytest.raises(UserError, match=r"'validation'.*train, selection, test"):
-        check_split("validation")
+        draw_rows(1, np.random.default_rng(0), "validation", number)

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from lorasb.quickstart import pretrain
 from lorasb.quickstart.tokenizer import build_tokenizer
 from lorasb.seeding import generator
+
+BUNDLED = Path(__file__).parents[3] / "resources/quickstart/model"
 
 
 @pytest.fixture(autouse=True)
@@ -18,6 +21,19 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+def test_bundled_model_knows_the_world(monkeypatch) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(BUNDLED)
+    assert tokenizer.get_vocab() == build_tokenizer().get_vocab()
+    model = AutoModelForCausalLM.from_pretrained(BUNDLED)
+    record = json.loads((BUNDLED / "pretraining.json").read_text(encoding="utf-8"))
+    assert record["parameters"] == model.num_parameters()
+    monkeypatch.setattr(pretrain, "PROBE_DOCUMENTS", 60)
+    shares = pretrain.probe(model, tokenizer, np.random.default_rng(0))
+    # 60 documents: four standard deviations of a share near 0.8 are 0.21
+    assert shares == pytest.approx(record["probes"], abs=0.21)
+    assert min(shares["fact_questions"], shares["fact_choices"]) > 0.95
 
 
 def test_rows_start_with_documents() -> None:

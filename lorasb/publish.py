@@ -1,0 +1,50 @@
+"""Copy a study's tables and figures to `results/published/`, with where they come from."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from lorasb import grid
+from lorasb.errors import UserError
+from lorasb.files import read_json, write_json
+from lorasb.grid import Cell
+
+PUBLISHED = "results/published/{study}"
+FOLDERS = (grid.TABLES, grid.FIGURES)
+
+
+def publish(study: str) -> None:
+    """Copy the finished tables and figures of a study and write `provenance.json` beside them.
+
+    Raises
+    ------
+    UserError
+        If tables are missing, or if cells were run from code that was not committed.
+    """
+    origins = _origins(grid.final_cells(study))
+    target = Path(PUBLISHED.format(study=study))
+    for folder in (Path(pattern.format(study=study)) for pattern in FOLDERS):
+        if not folder.is_dir():
+            raise UserError(f"{folder}: no such folder; run `snakemake --config study={study}` first")
+        shutil.copytree(folder, target / folder.name, dirs_exist_ok=True)
+    write_json(target / "provenance.json", {"study": study, "origins": origins})
+
+
+def _origins(cells: list[Cell]) -> list[dict[str, Any]]:
+    """What the cells' `provenance.json` say, each different answer once, with its cells' number."""
+    found: dict[str, dict[str, Any]] = {}
+    number: Counter[str] = Counter()
+    for cell in cells:
+        path = cell.folder / "provenance.json"
+        origin = {key: value for key, value in read_json(path).items() if key != "cell_hash"}
+        if origin["uncommitted_changes"]:
+            raise UserError(
+                f"{path}: the cell was run from code that is not committed; "
+                "commit, remove the cell's folder and run it again"
+            )
+        found[repr(origin)] = origin
+        number[repr(origin)] += 1
+    return [{"cells": number[key], **origin} for key, origin in found.items()]
