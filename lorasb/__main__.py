@@ -70,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     _verb(verbs, "predict", _predict, (*cell, threads), "predict with a trained cell")
     for name, run, arguments, text in (
         ("score", _score, (*task, "split"), "metrics and per-item scores of all cells of a task"),
-        ("directions", _directions, (*task, "seed", threads), "updates against full fine-tuning's"),
+        ("directions", _directions, (*task, threads), "updates against full fine-tuning's"),
         ("collect", _collect, ("study",), "the tidy tables of a study"),
         ("collect-sweep", _collect_sweep, ("study",), "the tables of a study's sweep"),
     ):
@@ -165,11 +165,7 @@ def _directions(arguments: Arguments) -> None:
     from lorasb.directions import probe_directions
 
     probe_directions(
-        arguments.study,
-        arguments.model,
-        arguments.task,
-        arguments.seed,
-        available=arguments.available,
+        arguments.study, arguments.model, arguments.task, available=arguments.available
     )
 
 

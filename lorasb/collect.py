@@ -204,7 +204,7 @@ def _losses(cells: list[Cell]) -> pd.DataFrame:
 
 
 def _directions(cells: list[Cell], *, available: bool) -> pd.DataFrame:
-    paths = dict.fromkeys(cell.path(grid.DIRECTIONS) / f"seed{cell.seed}.csv" for cell in cells)
+    paths = dict.fromkeys(cell.path(grid.DIRECTIONS) for cell in cells)
     tables = [pd.read_csv(path) for path in paths if path.exists() or not available]
     return pd.concat(tables, ignore_index=True)
 

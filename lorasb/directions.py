@@ -15,7 +15,6 @@ from __future__ import annotations
 import sys
 from collections import defaultdict
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -49,26 +48,26 @@ class Control:
     high: float
 
 
-def probe_directions(
-    study: str, model: str, task: str, seed: int, *, available: bool = False
-) -> None:
-    """Rule `probe_directions`: all cells of one seed against the reference variant's cell."""
+def probe_directions(study: str, model: str, task: str, *, available: bool) -> None:
+    """Rule `probe_directions`: the cells of a task against those of the reference variant.
+
+    With `available`, cells without snapshots, and seeds without a reference, are left out.
+    """
     settings = resolve(study, model, task).settings["probe"]
     cells = [
         cell
         for cell in grid.final_cells(study)
-        if (cell.model, cell.task, cell.seed) == (model, task, seed)
-        and (cell.folder / "snapshots.safetensors").exists() | (not available)
+        if (cell.model, cell.task) == (model, task)
+        and ((cell.folder / "snapshots.safetensors").exists() or not available)
     ]
-    reference = [cell for cell in cells if cell.variant == settings["reference"]]
     rows: list[dict[str, Any]] = []
-    if reference:
-        full = updates(reference[0])
-        controls = random_controls(full, cells, settings["random_draws"], seed)
-        for cell in tqdm([cell for cell in cells if cell.rank], desc="directions", file=sys.stderr):
+    for reference in [cell for cell in cells if cell.variant == settings["reference"]]:
+        same_seed = [cell for cell in cells if cell.seed == reference.seed and cell.rank]
+        full = updates(reference)
+        controls = random_controls(full, same_seed, settings["random_draws"], reference.seed)
+        for cell in tqdm(same_seed, desc=f"directions, seed {reference.seed}", file=sys.stderr):
             rows += compare(cell, updates(cell), full, controls[cell.rank])
-    path = Path(grid.DIRECTIONS.format(study=study, model=model, task=task)) / f"seed{seed}.csv"
-    with atomic(path) as partial:
+    with atomic(grid.DIRECTIONS.format(study=study, model=model, task=task)) as partial:
         pd.DataFrame(rows, columns=COLUMNS).to_csv(partial, index=False)
 
 
@@ -101,7 +100,7 @@ def random_controls(
     """For each rank, step and weight: what random orthonormal bases of that rank reach."""
     random = generator(seed, "random-bases")
     controls: dict[int, dict[tuple[int, str], Control]] = {}
-    for rank in sorted({cell.rank for cell in cells if cell.rank}):
+    for rank in sorted({cell.rank for cell in cells}):
         controls[rank] = {}
         for name in next(iter(full.values())):
             steps = torch.stack([update[name] for update in full.values()])

@@ -23,7 +23,7 @@ GRADIENT = "results/{study}/shared/gradients/{model}/{task}/seed{seed}"
 GRADIENT_FACTORS = "results/{study}/shared/factors/{model}/{task}/seed{seed}"
 WEIGHT_FACTORS = "results/{study}/shared/factors/{model}/weights"
 SCORES = "results/{study}/scores/{model}/{task}"
-DIRECTIONS = "results/{study}/directions/{model}/{task}"
+DIRECTIONS = "results/{study}/directions/{model}/{task}.csv"
 TABLES = "results/{study}/tables"
 FIGURES = "results/{study}/figures"
 

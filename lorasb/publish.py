@@ -28,7 +28,9 @@ def publish(study: str) -> None:
     target = Path(PUBLISHED.format(study=study))
     for folder in (Path(pattern.format(study=study)) for pattern in FOLDERS):
         if not folder.is_dir():
-            raise UserError(f"{folder}: no such folder; run `snakemake --config study={study}` first")
+            raise UserError(
+                f"{folder}: no such folder; run `snakemake --config study={study}` first"
+            )
         shutil.copytree(folder, target / folder.name, dirs_exist_ok=True)
     write_json(target / "provenance.json", {"study": study, "origins": origins})
 

@@ -108,6 +108,13 @@ def studies_that_predict_with_training() -> list[str]:
     ]
 
 
+def compares_directions(study: str) -> bool:
+    """Whether the study keeps updates and has the variant that they are compared with."""
+    data = config.load_study(study)
+    probe = config.merge(config.load_defaults(), data.get("settings", {}))["probe"]
+    return probe["points"] > 0 and probe["reference"] in data["variants"]
+
+
 def total_steps(settings: config.Mapping, rows: int) -> int:
     """Optimiser steps of a training run on `rows` training rows."""
     training = settings["training"]

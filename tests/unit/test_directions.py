@@ -83,8 +83,10 @@ def test_one_row_a_step_and_weight():
         assert row["update_norm"] == row["full_norm"] > 0
 
 
-def test_controls_do_not_depend_on_other_ranks_present():
+def test_one_control_a_rank():
     full = {1: {"a": matrix(0)}}
-    base = Cell("s", "m", "t", "base", 0, "0", 0)
-    assert set(random_controls(full, [base, CELL], draws=2, seed=0)) == {3}
-    assert isinstance(random_controls(full, [CELL], 2, 0)[3][1, "a"], Control)
+    other = Cell("s", "m", "t", "w", 5, "1e-2", 0)
+    controls = random_controls(full, [CELL, other, CELL], draws=2, seed=0)
+    assert set(controls) == {3, 5}
+    assert isinstance(controls[3][1, "a"], Control)
+    assert controls[3][1, "a"].mean < controls[5][1, "a"].mean

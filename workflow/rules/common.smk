@@ -82,12 +82,11 @@ def get_predictions(wildcards):
 
 
 def get_snapshots(wildcards):
-    """Kept updates of all cells of one task and seed."""
+    """Kept updates of all cells of one task."""
     return existing(
         str(cell.folder / "snapshots.safetensors")
         for cell in checked(grid.final_cells, wildcards.study)
-        if (cell.model, cell.task, str(cell.seed))
-        == (wildcards.model, wildcards.task, wildcards.seed)
+        if (cell.model, cell.task) == (wildcards.model, wildcards.task)
     )
 
 
@@ -105,8 +104,6 @@ def get_scores(split):
 
 
 def get_directions(wildcards):
-    """Direction measures of all tasks and seeds of a study."""
+    """Direction measures of all tasks of a study."""
     cells = checked(grid.final_cells, wildcards.study)
-    return sorted(
-        {str(cell.path(grid.DIRECTIONS) / f"seed{cell.seed}.csv") for cell in cells}
-    )
+    return sorted({str(cell.path(grid.DIRECTIONS)) for cell in cells})

@@ -25,11 +25,11 @@ rule probe_directions:
     input:
         snapshots=get_snapshots,
     output:
-        directions=f"{grid.DIRECTIONS}/seed{{seed}}.csv",
+        directions=grid.DIRECTIONS,
     log:
-        "logs/probe_directions/{study}/{model}/{task}/seed{seed}.log",
+        "logs/probe_directions/{study}/{model}/{task}.log",
     benchmark:
-        "benchmarks/probe_directions/{study}/{model}/{task}/seed{seed}.jsonl"
+        "benchmarks/probe_directions/{study}/{model}/{task}.jsonl"
     conda:
         "../envs/lorasb.yaml"
     threads: 1
@@ -42,7 +42,7 @@ rule probe_directions:
             resolve.resolve, wildcards.study, wildcards.model, wildcards.task
         ).settings["probe"],
     shell:
-        "python -m lorasb directions {params.task} --seed {wildcards.seed} --threads {threads} "
+        "python -m lorasb directions {params.task} --threads {threads} "
         "{params.available} > {log} 2>&1"
 
 

@@ -3,12 +3,9 @@
 TABLE_NAMES = ["accuracy", "costs", "paired_differences"]
 if checked(lorasb_config.load_study, STUDY)["learning_rates"] == "selected":
     TABLE_NAMES.append("learning_rates")
-FIGURE_NAMES = [
-    "score_vs_trainable",
-    "score_vs_stored",
-    "training_loss",
-    "direction_preservation",
-]
+FIGURE_NAMES = ["score_vs_trainable", "score_vs_stored", "training_loss"]
+if checked(resolve.compares_directions, STUDY):
+    FIGURE_NAMES.append("direction_preservation")
 
 
 rule tables:
