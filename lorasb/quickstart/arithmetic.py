@@ -16,7 +16,7 @@ from lorasb.quickstart.draw import Row, chance, draw_rows, pick, sample
 from lorasb.quickstart.vocabulary import GAINS, LARGEST_NUMBER, LOSSES, PERSONS, THINGS
 
 CHANGES = 2
-SECOND_PERSON = 0.15  # share of problems in which somebody else's count changes too
+SECOND_PERSON = 0.4  # share of problems in which somebody else's count changes too
 
 
 @dataclass(frozen=True)
