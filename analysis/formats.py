@@ -1,8 +1,9 @@
-"""Tables for readers: numbers as text, and one table as CSV, Markdown and LaTeX."""
+"""Tables for readers: numbers as text, and one table as CSV, Markdown, LaTeX and HTML."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,15 @@ _LATEX = {
     "±": r"$\pm$",
     MISSING: "--",
 }
+# a whole page: the report shows it in a frame of its own
+_HTML_HEAD = """<!DOCTYPE html>
+<meta charset="utf-8">
+<style>
+body { font: 14px sans-serif; margin: 1em; }
+table { border-collapse: collapse; }
+th, td { text-align: left; padding: 0.3em 0.9em; border-bottom: 1px solid #ddd; }
+</style>
+"""
 
 
 def percent(value: float, digits: int = 1) -> str:
@@ -79,8 +89,9 @@ def write(
     csv: str | Path,
     md: str | Path,
     tex: str | Path,
+    html: str | Path,
 ) -> None:
-    """Write `data` as CSV, and `printed`, whose cells are text, as Markdown and LaTeX.
+    """Write `data` as CSV, and `printed`, whose cells are text, as Markdown, LaTeX and HTML.
 
     Each note becomes a paragraph below the table. LaTeX needs the package booktabs.
     """
@@ -90,6 +101,9 @@ def write(
     body = printed.map(_latex).rename(columns=_latex).to_latex(index=False, escape=False)
     below = "".join(rf"\par{{\footnotesize {_latex(note)}}}" + "\n" for note in notes)
     Path(tex).write_text(body + below, encoding="utf-8")
+    shown = printed.to_html(index=False, border=0)
+    paragraphs = "".join(f"<p>{escape(note)}</p>\n" for note in notes)
+    Path(html).write_text(f"{_HTML_HEAD}{shown}\n{paragraphs}", encoding="utf-8")
 
 
 def by_variant(table: pd.DataFrame, first: list[str]) -> pd.DataFrame:

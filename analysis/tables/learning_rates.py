@@ -56,4 +56,5 @@ if "snakemake" in globals():
         csv=snakemake.output.csv,
         md=snakemake.output.md,
         tex=snakemake.output.tex,
+        html=snakemake.output.html,
     )

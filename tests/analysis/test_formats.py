@@ -63,10 +63,10 @@ def test_by_variant_sorts_within_the_order_of_tasks():
     ]
 
 
-def test_write_makes_three_files_with_the_same_cells(tmp_path):
+def test_write_makes_four_files_with_the_same_cells(tmp_path):
     data = pd.DataFrame({"mean": [0.8123]})
     printed = pd.DataFrame({"Score_%": ["81.2 ± 1.3 (3)"], "p": ["< 0.001"]})
-    paths = {name: tmp_path / f"table.{name}" for name in ("csv", "md", "tex")}
+    paths = {name: tmp_path / f"table.{name}" for name in ("csv", "md", "tex", "html")}
     formats.write(data, printed, ["100 % of a_b & c"], **paths)
     assert pd.read_csv(paths["csv"])["mean"][0] == 0.8123
     markdown, latex = paths["md"].read_text(), paths["tex"].read_text()
@@ -76,12 +76,16 @@ def test_write_makes_three_files_with_the_same_cells(tmp_path):
     assert r"Score\_\%" in latex
     assert r"100 \% of a\_b \& c" in latex
     assert r"\toprule" in latex
+    page = paths["html"].read_text()
+    assert "<td>81.2 ± 1.3 (3)</td>" in page
+    assert "<td>&lt; 0.001</td>" in page
+    assert "<p>100 % of a_b &amp; c</p>" in page
 
 
 def test_latex_escapes_every_special_character_once(tmp_path):
     printed = pd.DataFrame({"x": [r"\ ~ ^ # $ { }"]})
     formats.write(
-        printed, printed, [], csv=tmp_path / "a.csv", md=tmp_path / "a.md", tex=tmp_path / "a.tex"
+        printed, printed, ["a < b"], **{s: tmp_path / f"a.{s}" for s in ("csv", "md", "tex", "html")}
     )
     escaped = r"\textbackslash{} \textasciitilde{} \textasciicircum{} \# \$ \{ \} \\"
     assert escaped in (tmp_path / "a.tex").read_text()

@@ -48,13 +48,15 @@ def test_figure_writes_pdf_and_png_with_the_same_bytes_each_time(script, inputs,
 
 
 @pytest.mark.parametrize("script", TABLES, ids=lambda path: path.stem)
-def test_table_writes_csv_markdown_and_latex(script, inputs, tmp_path):
-    csv, markdown, latex = run(script, inputs, tmp_path / "out", ("csv", "md", "tex"))
+def test_table_has_the_same_rows_in_every_format(script, inputs, tmp_path):
+    suffixes = ("csv", "md", "tex", "html")
+    csv, markdown, latex, page = run(script, inputs, tmp_path / "out", suffixes)
     data = pd.read_csv(csv)
     assert {"model", "task"} <= set(data)
     lines = [line for line in markdown.read_text().splitlines() if line.startswith("|")]
     rows = latex.read_text().split(r"\midrule")[1].split(r"\bottomrule")[0].strip().splitlines()
     assert len(lines) - 2 == len(rows) > 0
+    assert page.read_text().count("<tr>") == len(rows)
 
 
 @pytest.mark.parametrize("script", FIGURES + TABLES, ids=lambda path: path.stem)

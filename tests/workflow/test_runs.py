@@ -31,7 +31,7 @@ def replan(root: Path, file: str, old: str, new: str) -> dict[str, int]:
 def test_outputs_are_there_and_not_empty(finished):
     tables = finished / "results/tiny/tables"
     for name in ("accuracy", "costs", "paired_differences", "learning_rates"):
-        for suffix in ("csv", "md", "tex"):
+        for suffix in ("csv", "md", "tex", "html"):
             assert (tables / f"{name}.{suffix}").stat().st_size > 0
     figures = finished / "results/tiny/figures"
     for name in (

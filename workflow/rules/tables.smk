@@ -6,8 +6,9 @@ rule table_accuracy:
         runs=f"{grid.TABLES}/runs.csv",
     output:
         csv=f"{grid.TABLES}/accuracy.csv",
-        md=report(
-            f"{grid.TABLES}/accuracy.md",
+        md=f"{grid.TABLES}/accuracy.md",
+        html=report(
+            f"{grid.TABLES}/accuracy.html",
             caption="../report/accuracy.rst",
             category="Accuracy",
             labels={"study": "{study}", "what": "accuracy (table)"},
@@ -30,8 +31,9 @@ rule table_costs:
         runs=f"{grid.TABLES}/runs.csv",
     output:
         csv=f"{grid.TABLES}/costs.csv",
-        md=report(
-            f"{grid.TABLES}/costs.md",
+        md=f"{grid.TABLES}/costs.md",
+        html=report(
+            f"{grid.TABLES}/costs.html",
             caption="../report/costs.rst",
             category="Efficiency",
             labels={"study": "{study}", "what": "costs (table)"},
@@ -54,8 +56,9 @@ rule table_paired_differences:
         per_item=f"{grid.TABLES}/items.parquet",
     output:
         csv=f"{grid.TABLES}/paired_differences.csv",
-        md=report(
-            f"{grid.TABLES}/paired_differences.md",
+        md=f"{grid.TABLES}/paired_differences.md",
+        html=report(
+            f"{grid.TABLES}/paired_differences.html",
             caption="../report/paired_differences.rst",
             category="Accuracy",
             labels={"study": "{study}", "what": "paired differences (table)"},
@@ -78,8 +81,9 @@ rule table_learning_rates:
         selected="config/studies/{study}.selected_lr.tsv",
     output:
         csv=f"{grid.TABLES}/learning_rates.csv",
-        md=report(
-            f"{grid.TABLES}/learning_rates.md",
+        md=f"{grid.TABLES}/learning_rates.md",
+        html=report(
+            f"{grid.TABLES}/learning_rates.html",
             caption="../report/learning_rates.rst",
             category="Learning rates",
             labels={"study": "{study}", "what": "learning rates (table)"},
