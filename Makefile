@@ -25,9 +25,17 @@ sweep: install  ## choose the learning rates of the quickstart study anew
 	snakemake --cores $(CORES) sweep
 	@echo "Read results/quickstart/tables/selected_lr.tsv, then copy it to config/studies/quickstart.selected_lr.tsv"
 
+GLUE_RATES := config/studies/glue-minilm.selected_lr.tsv
+
 glue-minilm: install  ## run the study on real GLUE tasks (hours on two cores; downloads 100 MB)
+ifeq ($(wildcard $(GLUE_RATES)),)
+	snakemake --cores $(CORES) sweep --config study=glue-minilm
+	@echo "Read results/glue-minilm/tables/selected_lr.tsv, copy it to $(GLUE_RATES),"
+	@echo "then give the same command again."
+else
 	snakemake --cores $(CORES) --config study=glue-minilm
 	@$(MAKE) --no-print-directory report STUDY=glue-minilm
+endif
 
 .PHONY: report
 report:

@@ -85,7 +85,10 @@ def test_write_makes_four_files_with_the_same_cells(tmp_path):
 def test_latex_escapes_every_special_character_once(tmp_path):
     printed = pd.DataFrame({"x": [r"\ ~ ^ # $ { }"]})
     formats.write(
-        printed, printed, ["a < b"], **{s: tmp_path / f"a.{s}" for s in ("csv", "md", "tex", "html")}
+        printed,
+        printed,
+        ["a < b"],
+        **{s: tmp_path / f"a.{s}" for s in ("csv", "md", "tex", "html")},
     )
     escaped = r"\textbackslash{} \textasciitilde{} \textasciicircum{} \# \$ \{ \} \\"
     assert escaped in (tmp_path / "a.tex").read_text()
