@@ -64,11 +64,23 @@ class Cell:
         return {name: getattr(self, name) for name in COLUMNS}
 
 
+def points(study: str) -> list[tuple[str, str, str, int]]:
+    """(model, task, variant, rank) of a study, each name checked against its file."""
+    data = config.load_study(study)
+    found = []
+    for model, task in product(data["models"], data["tasks"]):
+        config.load_model_config(model)
+        config.load_task_config(task)
+        for variant, entry in data["variants"].items():
+            found += [(model, task, variant, rank) for rank in _ranks(study, variant, entry)]
+    return found
+
+
 def final_cells(study: str) -> list[Cell]:
     """The cells whose test scores a study reports, at the learning rates it fixed or selected."""
     cells = [
         Cell(study, model, task, variant, rank, _rate(study, model, task, variant, rank), seed)
-        for model, task, variant, rank in _points(study)
+        for model, task, variant, rank in points(study)
         for seed in _seeds(study, variant)
     ]
     both = sorted({cell.seed for cell in cells if cell.split == "selection"})
@@ -86,7 +98,7 @@ def sweep_cells(study: str) -> list[Cell]:
     if sweep is None:
         raise UserError(f"config/studies/{study}.yaml: no key 'sweep'; nothing to sweep")
     cells = []
-    for model, task, variant, rank in _points(study):
+    for model, task, variant, rank in points(study):
         if not variant_method(variant).trains:
             continue
         rates = sweep["learning_rates"].get(variant)
@@ -113,18 +125,6 @@ def largest_rank(study: str) -> int:
 def selected_rates_path(study: str) -> Path:
     """The committed outcome of the study's sweep."""
     return Path(f"config/studies/{study}.selected_lr.tsv")
-
-
-def _points(study: str) -> list[tuple[str, str, str, int]]:
-    """(model, task, variant, rank) of a study, each name checked against its file."""
-    data = config.load_study(study)
-    points = []
-    for model, task in product(data["models"], data["tasks"]):
-        config.load_model_config(model)
-        config.load_task_config(task)
-        for variant, entry in data["variants"].items():
-            points += [(model, task, variant, rank) for rank in _ranks(study, variant, entry)]
-    return points
 
 
 def _ranks(study: str, variant: str, entry: config.Mapping) -> list[int]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from lorasb import config
 from lorasb.errors import UserError
-from lorasb.grid import Cell, largest_rank
+from lorasb.grid import Cell, largest_rank, points
 from lorasb.registry import variant_method
 
 
@@ -46,6 +46,12 @@ def resolve(study: str, model: str, task: str) -> Resolved:
             "training.epochs: give one and set the other to null"
         )
     return Resolved(config.load_model_config(model), config.load_task_config(task), settings)
+
+
+def check_study(study: str) -> None:
+    """Refuse a study whose names, ranks or settings are wrong, before anything is planned."""
+    for model, task in sorted({(model, task) for model, task, _, _ in points(study)}):
+        resolve(study, model, task)
 
 
 def data_hash(study: str, model: str, task: str) -> str:

@@ -78,7 +78,7 @@ def test_steps_and_epochs_exclude_each_other(project):
 
 
 def test_unknown_key_of_a_studys_settings_is_named(project):
-    changed(project, STUDY, "checkpoint_steps: 50", "checkpoint_step: 50")
+    changed(project, STUDY, "checkpoint_steps: 40", "checkpoint_step: 40")
     with pytest.raises(UserError, match="unknown key 'checkpoint_step'"):
         resolve.resolve("quickstart", "quickstart-llama", "world")
 

@@ -25,6 +25,7 @@ TASK_FLAGS = "--study {study} --model {model} --task {task}"
 CELL_FLAGS = (
     f"{TASK_FLAGS} --variant {{variant}} --rank {{rank}} --lr {{lr}} --seed {{seed}}"
 )
+checked(resolve.check_study, STUDY)
 TOGETHER = checked(resolve.studies_that_predict_with_training)
 
 
