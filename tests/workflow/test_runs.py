@@ -21,7 +21,7 @@ def replan(root: Path, file: str, old: str, new: str) -> dict[str, int]:
     path = root / file
     text = path.read_text()
     assert old in text
-    path.write_text(text.replace(old, new))
+    path.write_text(text.replace(old, new, 1))
     try:
         return planned(snakemake(root, "--dry-run"))
     finally:
