@@ -123,8 +123,8 @@ def test_failed_cell_is_a_row_and_the_others_go_on(finished, tmp_path):
     assert "cut short" in said
     assert "Traceback" not in said
     cells = root / "results/tiny/runs/quickstart-llama/sentences"
-    assert len(list(cells.rglob("predictions.jsonl"))) == CELLS - 2
-    assert not list((cells / "lora-sb").rglob("adapter*"))
+    assert len(list(cells.rglob("seed0/predictions.jsonl"))) == CELLS - 2
+    assert not list((cells / "lora-sb").rglob("seed0/adapter"))
 
     done = snakemake(root, "--config", "on_failure=report")
     runs = pd.read_csv(root / "results/tiny/tables/runs.csv")
