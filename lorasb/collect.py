@@ -9,11 +9,11 @@ from typing import Any
 import pandas as pd
 
 from lorasb import config, grid
-from lorasb.counts import Counts
+from lorasb.counts import Counts, Shapes, model_shapes
 from lorasb.errors import UserError
 from lorasb.files import atomic, read_json, read_jsonl
 from lorasb.grid import Cell
-from lorasb.models import ModelSpec, head_parameters, skeleton, target_shapes
+from lorasb.models import ModelSpec
 from lorasb.registry import variant_method
 from lorasb.score import score_cells
 from lorasb.tasks.base import Task
@@ -23,10 +23,9 @@ FLOAT_BYTES = 4  # adapters and heads are stored in float32
 
 def score_task(study: str, model: str, task: str, split: str, *, available: bool) -> None:
     """Rule `score`: metrics and per-item scores of all cells of one task and split."""
-    cells = grid.final_cells(study) if split == "test" else grid.sweep_cells(study)
     chosen = [
         (cell.columns, cell.folder / "predictions.jsonl")
-        for cell in cells
+        for cell in grid.scored_cells(study, split)
         if (cell.model, cell.task) == (model, task)
     ]
     if available:
@@ -122,15 +121,10 @@ def cell_counts(cell: Cell) -> Counts:
 
 
 @cache
-def _shapes(model: str, task: str) -> tuple[dict[str, tuple[int, int]], int, int]:
-    """Shapes of the adapted weights, numbers of the whole model, numbers of its task head."""
+def _shapes(model: str, task: str) -> tuple[Shapes, int, int]:
     data = config.load_task_config(task)
     spec = ModelSpec.from_config(config.load_model_config(model))
-    network = skeleton(spec, kind=data["kind"], num_labels=data.get("num_labels", 1))
-    head = spec.head_modules(data["kind"])
-    shapes = target_shapes(network, spec.target_modules, exclude=head)
-    in_head = sum(value.numel() for value in head_parameters(network, head).values())
-    return shapes, network.num_parameters(), in_head
+    return model_shapes(spec, data["kind"], data.get("num_labels", 1))
 
 
 def _count_columns(counts: Counts) -> dict[str, Any]:
@@ -140,8 +134,7 @@ def _count_columns(counts: Counts) -> dict[str, Any]:
         "stored_parameters": counts.stored,
         "stored_bytes": FLOAT_BYTES * (counts.stored + counts.task_head),
         "served_parameters": counts.served,
-        # AdamW keeps two float32 numbers for each trained one
-        "optimizer_state_bytes": FLOAT_BYTES * 2 * (counts.trainable + counts.task_head),
+        "optimizer_state_bytes": FLOAT_BYTES * counts.optimizer_state,
     }
 
 
@@ -174,17 +167,12 @@ def _primary(cell: Cell, scores: pd.DataFrame) -> tuple[str, float | None]:
 
 
 def _scores(cells: list[Cell], split: str) -> pd.DataFrame:
-    paths = [folder / f"{split}.metrics.csv" for folder in _score_folders(cells)]
-    tables = []
-    for folder, path in zip(_score_folders(cells), paths, strict=True):
-        model, task = folder.parts[-2:]
-        # the learning rate is a name, not a number
-        table = pd.read_csv(path, dtype={"lr": str})
-        keep = table.drop(columns=["model", "task"], errors="ignore")
-        tables.append(keep.assign(model=model, task=task))
-    table = pd.concat(tables, ignore_index=True)
-    first = list(grid.COLUMNS)
-    return table[first + [name for name in table if name not in first]]
+    # the learning rate is a name, not a number
+    tables = [
+        pd.read_csv(folder / f"{split}.metrics.csv", dtype={"lr": str})
+        for folder in _score_folders(cells)
+    ]
+    return pd.concat(tables, ignore_index=True)
 
 
 def _score_folders(cells: list[Cell]) -> list[Path]:

@@ -123,14 +123,8 @@ def count_report(
     `per_module` has the shape (out, in) and the counts of each adapted weight. For full
     fine-tuning these are the weights that adapters would change, not all that it trains.
     """
-    from lorasb.models import head_parameters, skeleton, target_shapes
-
     kind = kind or spec.kinds[0]
-    model = skeleton(spec, kind=kind, num_labels=num_labels)
-    head = spec.head_modules(kind)
-    shapes = target_shapes(model, spec.target_modules, exclude=head)
-    base_params = model.num_parameters()
-    in_head = sum(value.numel() for value in head_parameters(model, head).values())
+    shapes, base_params, in_head = model_shapes(spec, kind, num_labels)
     counts = count(shapes, rank, base_params).with_task_head(in_head)
     modules = {
         name: _module_report(shape, count({name: shape}, rank, shape[0] * shape[1]))
@@ -146,6 +140,17 @@ def count_report(
         "adapted_weights": len(shapes),
         "per_module": modules,
     }
+
+
+def model_shapes(spec: ModelSpec, kind: Kind, num_labels: int) -> tuple[Shapes, int, int]:
+    """Shapes of the adapted weights, numbers of the whole model, numbers of its task head."""
+    from lorasb.models import head_parameters, skeleton, target_shapes
+
+    model = skeleton(spec, kind=kind, num_labels=num_labels)
+    head = spec.head_modules(kind)
+    shapes = target_shapes(model, spec.target_modules, exclude=head)
+    in_head = sum(value.numel() for value in head_parameters(model, head).values())
+    return shapes, model.num_parameters(), in_head
 
 
 def _module_report(shape: tuple[int, int], counts: Counts) -> dict[str, Any]:

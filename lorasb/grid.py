@@ -113,6 +113,11 @@ def sweep_cells(study: str) -> list[Cell]:
     return cells
 
 
+def scored_cells(study: str, split: str) -> list[Cell]:
+    """The cells that are scored on a split: final ones on `test`, the sweep's on `selection`."""
+    return final_cells(study) if split == "test" else sweep_cells(study)
+
+
 def largest_rank(study: str) -> int:
     """The rank at which factors are computed; smaller ranks slice them."""
     variants = config.load_study(study)["variants"].values()

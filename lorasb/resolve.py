@@ -36,8 +36,7 @@ def resolve(study: str, model: str, task: str) -> Resolved:
             f"config/studies/{study}.yaml: task_settings.{sorted(unknown)[0]}: "
             f"not a task of this study; its tasks: {', '.join(data['tasks'])}"
         )
-    settings = config.merge(config.load_defaults(), data.get("settings", {}))
-    settings = config.merge(settings, data.get("task_settings", {}).get(task, {}))
+    settings = config.merge(_study_settings(study), data.get("task_settings", {}).get(task, {}))
     config.check(settings, "settings", f"config/studies/{study}.yaml (settings of {task})")
     training = settings["training"]
     if (training["steps"] is None) == (training["epochs"] is None):
@@ -104,21 +103,17 @@ def score_hash(task: str) -> str:
 
 def studies_that_predict_with_training() -> list[str]:
     """The studies whose training processes also predict (`prediction.with_training`)."""
-    defaults = config.load_defaults()
     return [
         study
         for study in config.names("studies")
-        if config.merge(defaults, config.load_study(study).get("settings", {}))["prediction"][
-            "with_training"
-        ]
+        if _study_settings(study)["prediction"]["with_training"]
     ]
 
 
 def compares_directions(study: str) -> bool:
     """Whether the study keeps updates and has the variant that they are compared with."""
-    data = config.load_study(study)
-    probe = config.merge(config.load_defaults(), data.get("settings", {}))["probe"]
-    return probe["points"] > 0 and probe["reference"] in data["variants"]
+    probe = _study_settings(study)["probe"]
+    return probe["points"] > 0 and probe["reference"] in config.load_study(study)["variants"]
 
 
 def total_steps(settings: config.Mapping, rows: int) -> int:
@@ -133,6 +128,12 @@ def total_steps(settings: config.Mapping, rows: int) -> int:
 def warmup_steps(training: config.Mapping, steps: int) -> int:
     """Steps of warm-up, rounded up."""
     return math.ceil(training["warmup_ratio"] * steps)
+
+
+def _study_settings(study: str) -> config.Mapping:
+    """The defaults with the study's changes, before those of a task."""
+    changes = config.load_study(study).get("settings", {})
+    return config.merge(config.load_defaults(), changes)
 
 
 def _data_key(resolved: Resolved) -> Any:

@@ -22,47 +22,33 @@ def shell_lines() -> list[str]:
     return [line.split("#")[0].strip() for line in lines if line.strip()]
 
 
+def call(*command: str, cwd: Path = ROOT) -> str:
+    """Run a command that must succeed; its output."""
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 @pytest.mark.parametrize("code", blocks("python"))
 def test_python_block_runs(code, tmp_path):
     code = code.replace('"resources/', f'"{ROOT}/resources/')
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    call(sys.executable, "-c", code, cwd=tmp_path)
     assert (tmp_path / "adapter/adapter_model.safetensors").exists()
 
 
 @pytest.mark.parametrize("line", [line for line in shell_lines() if line.startswith("make")])
 def test_make_target_exists(line):
-    done = subprocess.run(
-        ["make", "--dry-run", *line.split()[1:]],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    call("make", "--dry-run", *line.split()[1:])
 
 
 @pytest.mark.parametrize("line", [line for line in shell_lines() if line.startswith("snakemake")])
 def test_snakemake_line_plans(line):
-    done = subprocess.run(
-        [sys.executable, "-m", "snakemake", *line.split()[1:], "--dry-run", "--quiet"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    call(sys.executable, "-m", "snakemake", *line.split()[1:], "--dry-run", "--quiet")
 
 
 @pytest.mark.parametrize("line", [line for line in shell_lines() if line.startswith("python -m")])
 def test_lorasb_line_runs(line):
-    done = subprocess.run(
-        [sys.executable, *line.split()[1:]], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert '"trainable": 2064384' in done.stdout
+    assert '"trainable": 2064384' in call(sys.executable, *line.split()[1:])
 
 
 def test_links_lead_somewhere():

@@ -26,7 +26,9 @@ CELL_FLAGS = (
     f"{TASK_FLAGS} --variant {{variant}} --rank {{rank}} --lr {{lr}} --seed {{seed}}"
 )
 checked(resolve.check_study, STUDY)
-TOGETHER = checked(resolve.studies_that_predict_with_training)
+# the studies whose training processes also predict, and all others
+TOGETHER = "|".join(checked(resolve.studies_that_predict_with_training)) or "none"
+APART = f"(?!({TOGETHER})/)[a-z0-9][a-z0-9.-]*"
 
 
 wildcard_constraints:
@@ -74,10 +76,9 @@ def existing(paths):
 
 def get_predictions(wildcards):
     """Predictions of all cells of one task and split."""
-    cells = grid.final_cells if wildcards.split == "test" else grid.sweep_cells
     return existing(
         str(cell.folder / "predictions.jsonl")
-        for cell in checked(cells, wildcards.study)
+        for cell in checked(grid.scored_cells, wildcards.study, wildcards.split)
         if (cell.model, cell.task) == (wildcards.model, wildcards.task)
     )
 
@@ -93,10 +94,9 @@ def get_snapshots(wildcards):
 
 def get_scores(split):
     """An input function: the scores of all tasks of a study on one split."""
-    cells = grid.final_cells if split == "test" else grid.sweep_cells
 
     def scores(wildcards):
-        found = checked(cells, wildcards.study)
+        found = checked(grid.scored_cells, wildcards.study, split)
         return sorted(
             {str(cell.path(grid.SCORES) / f"{split}.metrics.csv") for cell in found}
         )

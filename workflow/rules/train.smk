@@ -16,7 +16,7 @@ rule train:
     benchmark:
         "benchmarks/train/{study}/{model}/{task}/{variant}/r{rank}/lr{lr}/seed{seed}.jsonl"
     wildcard_constraints:
-        study=f"(?!({'|'.join(TOGETHER) or '$'})/)[a-z0-9][a-z0-9.-]*",
+        study=APART,
     conda:
         "../envs/lorasb.yaml"
     threads: 1
@@ -45,7 +45,7 @@ use rule train as train_and_predict with:
     benchmark:
         "benchmarks/train_and_predict/{study}/{model}/{task}/{variant}/r{rank}/lr{lr}/seed{seed}.jsonl"
     wildcard_constraints:
-        study="|".join(TOGETHER) or "none",
+        study=TOGETHER,
     conda:
         "../envs/lorasb.yaml"
 
@@ -64,7 +64,7 @@ rule predict:
     benchmark:
         "benchmarks/predict/{study}/{model}/{task}/{variant}/r{rank}/lr{lr}/seed{seed}.jsonl"
     wildcard_constraints:
-        study=f"(?!({'|'.join(TOGETHER) or '$'})/)[a-z0-9][a-z0-9.-]*",
+        study=APART,
     conda:
         "../envs/lorasb.yaml"
     threads: 1
