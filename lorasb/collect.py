@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from lorasb import config, grid
+from lorasb import config, grid, resolve
 from lorasb.counts import Counts, Shapes, model_shapes
 from lorasb.errors import UserError
 from lorasb.files import atomic, read_json, read_jsonl
@@ -70,8 +70,13 @@ def collect_sweep(study: str, *, available: bool) -> None:
     tables = Path(grid.TABLES.format(study=study))
     sweep = pd.DataFrame(rows)
     _write(sweep, tables / "sweep.csv")
+    selected = select_rates(sweep)
+    point = ["model", "task", "variant", "rank"]
+    selected["settings"] = [
+        resolve.point_hash(study, *values) for values in selected[point].itertuples(index=False)
+    ]
     with atomic(tables / "selected_lr.tsv") as partial:
-        select_rates(sweep).to_csv(partial, sep="\t", index=False, float_format="%.4f")
+        selected.to_csv(partial, sep="\t", index=False, float_format="%.4f")
 
 
 def select_rates(sweep: pd.DataFrame) -> pd.DataFrame:

@@ -132,6 +132,21 @@ def selected_rates_path(study: str) -> Path:
     return Path(f"config/studies/{study}.selected_lr.tsv")
 
 
+@cache
+def selected_rates(study: str) -> dict[tuple[str, ...], dict[str, str]]:
+    """(model, task, variant, rank) -> the row of the committed outcome, as text."""
+    path = selected_rates_path(study)
+    if not path.exists():
+        raise UserError(
+            f"{path}: no such file; run the target 'sweep', read its table and copy it there"
+        )
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    rates = {f"line {number}": row["lr"] for number, row in enumerate(rows, start=2)}
+    config.check(rates, "learning_rates", str(path))
+    return {(row["model"], row["task"], row["variant"], row["rank"]): row for row in rows}
+
+
 def _ranks(study: str, variant: str, entry: config.Mapping) -> list[int]:
     has_rank = variant_method(variant).has_rank
     if has_rank != ("ranks" in entry):
@@ -154,23 +169,9 @@ def _rate(study: str, model: str, task: str, variant: str, rank: int) -> str:
             raise UserError(f"config/studies/{study}.yaml: learning_rates has no '{variant}'")
         return str(fixed[variant])
     point = (model, task, variant, str(rank))
-    if point not in _selected_rates(study):
+    if point not in selected_rates(study):
         raise UserError(
             f"{selected_rates_path(study)}: no learning rate for {', '.join(point)}; "
             "run the target 'sweep' first"
         )
-    return _selected_rates(study)[point]
-
-
-@cache
-def _selected_rates(study: str) -> dict[tuple[str, ...], str]:
-    path = selected_rates_path(study)
-    if not path.exists():
-        raise UserError(
-            f"{path}: no such file; run the target 'sweep', read its table and copy it there"
-        )
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file, delimiter="\t"))
-    rates = {f"line {number}": row["lr"] for number, row in enumerate(rows, start=2)}
-    config.check(rates, "learning_rates", str(path))
-    return {(row["model"], row["task"], row["variant"], row["rank"]): row["lr"] for row in rows}
+    return selected_rates(study)[point]["lr"]

@@ -11,6 +11,7 @@ from lorasb import grid
 from lorasb.errors import UserError
 from lorasb.files import read_json, write_json
 from lorasb.grid import Cell
+from lorasb.resolve import stale_rates
 
 PUBLISHED = "results/published/{study}"
 FOLDERS = (grid.TABLES, grid.FIGURES)
@@ -22,8 +23,15 @@ def publish(study: str) -> None:
     Raises
     ------
     UserError
-        If tables are missing, or if cells were run from code that was not committed.
+        If tables are missing, if cells were run from code that was not committed, or if a learning
+        rate was selected under other settings than the present ones.
     """
+    stale = stale_rates(study)
+    if stale:
+        raise UserError(
+            f"{grid.selected_rates_path(study)}: selected under other settings than the present "
+            f"ones ({'; '.join(stale)}); run the target 'sweep' again"
+        )
     origins = _origins(grid.final_cells(study))
     target = Path(PUBLISHED.format(study=study))
     for folder in (Path(pattern.format(study=study)) for pattern in FOLDERS):

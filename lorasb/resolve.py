@@ -14,7 +14,7 @@ from typing import Any
 
 from lorasb import config
 from lorasb.errors import UserError
-from lorasb.grid import Cell, largest_rank, points
+from lorasb.grid import Cell, largest_rank, points, selected_rates
 from lorasb.registry import variant_method
 
 
@@ -74,25 +74,32 @@ def weight_factors_hash(study: str, model: str) -> str:
     return _hash([_model_key(config.load_model_config(model)), largest_rank(study)])
 
 
+def point_hash(study: str, model: str, task: str, variant: str, rank: int) -> str:
+    """Changes when training would, at whatever learning rate and seed.
+
+    A learning rate that was selected under another hash may no longer be the best one.
+    """
+    return _hash(_point_key(study, model, task, variant, rank))
+
+
 def cell_hash(cell: Cell) -> str:
     """Changes when the trained weights of the cell would."""
-    resolved = resolve(cell.study, cell.model, cell.task)
-    variant = config.load_variant(cell.variant)
-    method = variant_method(cell.variant)
-    key = [
-        [cell.rank, cell.lr, cell.seed],
-        _data_key(resolved),
-        resolved.settings["training"],
-        resolved.settings["probe"]["points"],
-        variant["method"],
-        method.version,
-        variant.get("arguments", {}),
+    probe = resolve(cell.study, cell.model, cell.task).settings["probe"]
+    point = _point_key(cell.study, cell.model, cell.task, cell.variant, cell.rank)
+    return _hash([point, cell.lr, cell.seed, probe["points"]])
+
+
+def stale_rates(study: str) -> list[str]:
+    """The points whose learning rate was selected under other settings than the present ones."""
+    if config.load_study(study)["learning_rates"] != "selected":
+        return []
+    return [
+        f"{task}, {variant}, rank {rank}"
+        for model, task, variant, rank in points(study)
+        if variant_method(variant).trains
+        and selected_rates(study).get((model, task, variant, str(rank)), {}).get("settings")
+        != point_hash(study, model, task, variant, rank)
     ]
-    if "gradient_factors" in method.needs:
-        key.append(factors_hash(cell.study, cell.model, cell.task))
-    if "weight_factors" in method.needs:
-        key.append(weight_factors_hash(cell.study, cell.model))
-    return _hash(key)
 
 
 def score_hash(task: str) -> str:
@@ -134,6 +141,25 @@ def _study_settings(study: str) -> config.Mapping:
     """The defaults with the study's changes, before those of a task."""
     changes = config.load_study(study).get("settings", {})
     return config.merge(config.load_defaults(), changes)
+
+
+def _point_key(study: str, model: str, task: str, variant: str, rank: int) -> Any:
+    resolved = resolve(study, model, task)
+    data = config.load_variant(variant)
+    method = variant_method(variant)
+    key = [
+        _data_key(resolved),
+        resolved.settings["training"],
+        data["method"],
+        method.version,
+        data.get("arguments", {}),
+        rank,
+    ]
+    if "gradient_factors" in method.needs:
+        key.append(factors_hash(study, model, task))
+    if "weight_factors" in method.needs:
+        key.append(weight_factors_hash(study, model))
+    return key
 
 
 def _data_key(resolved: Resolved) -> Any:

@@ -1,5 +1,6 @@
 """The learning rate that the sweep chose for each method, and where in its grid it lies."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -47,12 +48,19 @@ def printed(table: pd.DataFrame) -> pd.DataFrame:
     return formats.without_single_model(text)
 
 
+def notes(stale: Sequence[str]) -> list[str]:
+    """Notes of the table; `stale` names the points that the sweep chose under other settings."""
+    if not stale:
+        return NOTES
+    return [*NOTES, f"OUT OF DATE, settings have changed since the sweep: {'; '.join(stale)}."]
+
+
 if "snakemake" in globals():
     table = learning_rates(read(snakemake.input.selected))
     formats.write(
         table,
         printed(table),
-        NOTES,
+        notes(snakemake.params["stale"]),
         csv=snakemake.output.csv,
         md=snakemake.output.md,
         tex=snakemake.output.tex,

@@ -18,8 +18,8 @@ from lorasb.quickstart.vocabulary import ASPECTS, BLAME, PRAISE
 NEGATED = 0.35  # share of predicates with `not` or `never`
 ELLIPSIS = 0.5  # share of reviews whose last clause has no predicate of its own
 THIRD_ASPECT = 0.15  # share of reviews with an aspect that does not matter
-SAME = ("so was the {}", "so the {} was", "the {} was so")
-OPPOSITE = ("not the {}", "the {} was not", "the {} was never")
+SAME = ("so was the {}", "the {} was so")
+OPPOSITE = ("not the {}", "the {} was not")
 OTHERS = tuple(aspect for aspect in ASPECTS if aspect not in {"food", "music"})
 
 

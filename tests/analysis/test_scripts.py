@@ -18,8 +18,9 @@ def run(
 ) -> list[Path]:
     folder.mkdir()
     outputs = {suffix: str(folder / f"{script.stem}.{suffix}") for suffix in suffixes}
+    params = {"seed": 0, "stale": []}
     fake = SimpleNamespace(
-        input=SimpleNamespace(**inputs), output=SimpleNamespace(**outputs), params={"seed": 0}
+        input=SimpleNamespace(**inputs), output=SimpleNamespace(**outputs), params=params
     )
     # Snakemake puts lines of its own above the script, so `from __future__` cannot be used there
     source = f"pass\n{script.read_text()}"

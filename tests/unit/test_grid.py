@@ -54,10 +54,10 @@ def test_a_seed_of_the_sweep_cannot_be_reported(project):
 
 def test_missing_selected_rates_ask_for_the_sweep(project):
     (project / "config/studies/quickstart.selected_lr.tsv").unlink()
-    grid._selected_rates.cache_clear()
+    grid.selected_rates.cache_clear()
     with pytest.raises(UserError, match="run the target 'sweep'"):
         grid.final_cells("quickstart")
-    grid._selected_rates.cache_clear()
+    grid.selected_rates.cache_clear()
 
 
 def test_ranks_must_fit_the_method(project):

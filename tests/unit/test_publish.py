@@ -44,6 +44,13 @@ def test_cells_of_uncommitted_code_are_refused(finished):
     assert not (finished / "results/published").exists()
 
 
+def test_rates_chosen_under_other_settings_are_refused(finished, monkeypatch):
+    monkeypatch.setattr("lorasb.publish.stale_rates", lambda study: ["mrpc, full, rank 0"])
+    with pytest.raises(UserError, match=r"mrpc, full, rank 0.*'sweep' again"):
+        publish(STUDY)
+    assert not (finished / "results/published").exists()
+
+
 def test_missing_cell_is_named(finished):
     cell = grid.final_cells(STUDY)[0]
     (cell.folder / "provenance.json").unlink()

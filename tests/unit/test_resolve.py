@@ -1,11 +1,14 @@
 import pytest
 
-from lorasb import resolve
+from lorasb import grid, resolve
+from lorasb.config import load_study
 from lorasb.errors import UserError
 from lorasb.grid import Cell
 
 CELL = Cell("quickstart", "quickstart-llama", "world", "lora-sb", 16, "1e-2", 0)
 STUDY = "config/studies/quickstart.yaml"
+SMOKE = "glue-minilm-smoke"
+SMOKE_FILE = f"config/studies/{SMOKE}.yaml"
 
 
 def changed(root, file, old, new):
@@ -27,7 +30,7 @@ def test_task_settings_win_over_the_studys_and_these_over_defaults():
     [
         ("config/defaults.yaml", "weight_decay: 0.0", "weight_decay: 0.1"),
         ("config/methods/lora-sb.yaml", "scaling: 1.0", "scaling: 2.0"),
-        ("config/tasks/world.yaml", "data_version: 1", "data_version: 2"),
+        ("config/tasks/world.yaml", "data_version: 2", "data_version: 3"),
         ("config/defaults.yaml", "samples: 64", "samples: 32"),
         ("config/models/quickstart-llama.yaml", "q_proj, ", ""),
     ],
@@ -95,3 +98,41 @@ def test_settings_of_a_task_that_is_not_in_the_study_are_refused(project):
 def test_total_steps_rounds_up(steps, epochs, expected):
     training = {"steps": steps, "epochs": epochs, "batch_size": 10, "gradient_accumulation": 3}
     assert resolve.total_steps({"training": training}, rows=100) == expected
+
+
+@pytest.fixture
+def selected(project):
+    """A project whose smoke study has selected rates, chosen under its present settings."""
+    study = project / SMOKE_FILE
+    rates = load_study(SMOKE)["learning_rates"]
+    fixed = next(line for line in study.read_text().splitlines() if "learning_rates" in line)
+    changed(project, SMOKE_FILE, fixed, "learning_rates: selected")
+    rows = [
+        (*point, rates[point[2]], resolve.point_hash(SMOKE, *point)) for point in grid.points(SMOKE)
+    ]
+    lines = [("model", "task", "variant", "rank", "lr", "settings"), *rows]
+    text = "\n".join("\t".join(map(str, line)) for line in lines)
+    (project / grid.selected_rates_path(SMOKE)).write_text(text)
+    grid.selected_rates.cache_clear()
+    yield project
+    grid.selected_rates.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "stale"),
+    [
+        ("config/tasks/mrpc.yaml", "data_version: 1", "data_version: 2", {"mrpc"}),
+        (SMOKE_FILE, "steps: 8", "steps: 9", {"mrpc", "stsb"}),
+        (SMOKE_FILE, "seeds: [0]", "seeds: [0, 1]", set()),
+        ("config/tasks/mrpc.yaml", "score_version: 1", "score_version: 2", set()),
+    ],
+)
+def test_rates_chosen_under_other_settings_are_stale(selected, file, old, new, stale):
+    assert resolve.stale_rates(SMOKE) == []
+    changed(selected, file, old, new)
+    assert {line.split(",")[0] for line in resolve.stale_rates(SMOKE)} == stale
+
+
+def test_fixed_rates_are_never_stale(project):
+    changed(project, SMOKE_FILE, "steps: 8", "steps: 9")
+    assert resolve.stale_rates(SMOKE) == []

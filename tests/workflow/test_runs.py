@@ -96,7 +96,7 @@ def test_score_version_scores_again_and_trains_nothing(finished):
 
 
 def test_data_version_runs_everything_again(finished):
-    jobs = replan(finished, "config/tasks/sentences.yaml", "data_version: 1", "data_version: 2")
+    jobs = replan(finished, "config/tasks/sentences.yaml", "data_version: 2", "data_version: 3")
     assert jobs["train_and_predict"] == CELLS
     assert jobs["prepare_task"] == jobs["estimate_gradient"] == 1
 

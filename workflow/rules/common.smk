@@ -55,6 +55,11 @@ def get_cell_hash(wildcards):
     return checked(resolve.cell_hash, cell_of(wildcards))
 
 
+def get_stale_rates(wildcards):
+    """The points whose learning rate was selected under other settings."""
+    return checked(resolve.stale_rates, wildcards.study)
+
+
 def get_training_inputs(wildcards):
     """The training split, and the factors that the cell's method needs."""
     method = checked(variant_method, wildcards.variant)

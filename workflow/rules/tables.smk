@@ -97,5 +97,7 @@ rule table_learning_rates:
         "../envs/analysis.yaml"
     resources:
         mem_mb=2000,
+    params:
+        stale=get_stale_rates,
     script:
         "../../analysis/tables/learning_rates.py"

@@ -15,3 +15,9 @@ def test_rows_are_in_display_order_and_say_where_the_rate_lies(tables):
     assert by_method["Learning rate"]["full fine-tuning"] == "1e-3"
     assert by_method["Place in the grid"]["LoRA"] == "inside the grid"
     assert by_method["Score"]["LoRA"].endswith("(1)")
+
+
+def test_rates_of_other_settings_are_named_in_a_note():
+    assert learning_rates.notes([]) == learning_rates.NOTES
+    *_, last = learning_rates.notes(["world, full, rank 0"])
+    assert "OUT OF DATE" in last and "world, full, rank 0" in last
