@@ -31,8 +31,8 @@ SPEED = {"tokens_per_second": "Tokens/s"}
 
 NOTES = [
     "Medians over seeds. Trainable, stored and served are numbers of parameters without the task"
-    " head, except for full fine-tuning, which has it among its own. Stored: what must be kept to load"
-    " the adapter again. Served: what is left beside the base model after merging.",
+    " head, except for full fine-tuning, which has it among its own. Stored: what must be kept to"
+    " load the adapter again. Served: what is left beside the base model after merging.",
     "Stored bytes and optimizer state include the task head, at four bytes a number. Gradient and"
     " SVD are done once and shared by all ranks and learning rates.",
 ]
