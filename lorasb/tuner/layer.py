@@ -174,7 +174,9 @@ class LoraXSLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
         random = generator(config.seed, self.name)
         factors = truncated_svd(weight, r, generator=random)
         R = torch.empty(r, r).normal_(0.0, R_STD, generator=random)
-        return factors.U, R.to(weight.device), factors.S[:, None] * factors.V.T
+        # contiguous as loading makes it: other strides sum in another order, to other bits
+        A = (factors.S[:, None] * factors.V.T).contiguous()
+        return factors.U, R.to(weight.device), A
 
     def _shifted_weight(self, adapter_name: str, sign: int) -> Tensor:
         weight = self.get_base_layer().weight.data

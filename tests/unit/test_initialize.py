@@ -21,6 +21,8 @@ from lorasb.tuner import LoraXSConfig, LoraXSLayer
 from tests.unit.tiny import GPT2_TARGETS, LLAMA_TARGETS, tiny_gpt2, tiny_llama
 
 RANK, ETA = 4, 0.01
+# a float32 SVD is orthonormal to the size of the matrix, up to 24, times 1.2e-7
+ORTHONORMAL = 5e-6
 
 
 def adapted(
@@ -73,9 +75,8 @@ def test_lora_sb_starts_at_the_best_form_of_the_first_step(scaling):
             layer.get_delta_weight("default").double(), best(step, RANK), rtol=0, atol=1e-6
         )
         B, A = layer.lora_xs_B["default"], layer.lora_xs_A["default"]
-        # orthonormal to float32
-        torch.testing.assert_close(B.T @ B, torch.eye(RANK), rtol=0, atol=1e-6)
-        torch.testing.assert_close(A @ A.T, torch.eye(RANK), rtol=0, atol=1e-6)
+        torch.testing.assert_close(B.T @ B, torch.eye(RANK), rtol=0, atol=ORTHONORMAL)
+        torch.testing.assert_close(A @ A.T, torch.eye(RANK), rtol=0, atol=ORTHONORMAL)
         assert torch.equal(layer.weight, weights[name])
 
 
@@ -129,7 +130,7 @@ def test_lora_xs_starts_at_the_factors_of_the_weight():
     for name, layer in layers(model).items():
         B, A = layer.lora_xs_B["default"], layer.lora_xs_A["default"]
         torch.testing.assert_close((B @ A).double(), best(weights[name], RANK), rtol=0, atol=1e-5)
-        torch.testing.assert_close(B.T @ B, torch.eye(RANK), rtol=0, atol=1e-6)
+        torch.testing.assert_close(B.T @ B, torch.eye(RANK), rtol=0, atol=ORTHONORMAL)
         S = torch.linalg.svdvals(weights[name])[:RANK]
         torch.testing.assert_close(A @ A.T, torch.diag(S**2), rtol=0, atol=1e-5)
         drawn.append(layer.lora_xs_R["default"].detach().flatten())
