@@ -4,6 +4,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 CORES ?= all
+STUDY = $(shell sed -n 's/^study: *//p' config/config.yaml)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 help:  ## list the targets
@@ -19,11 +20,11 @@ $(BIN)/.installed: pyproject.toml constraints.txt
 
 run: install  ## run the study of config/config.yaml and write its report
 	snakemake --cores $(CORES)
-	@$(MAKE) --no-print-directory report STUDY=quickstart
+	@$(MAKE) --no-print-directory report
 
-sweep: install  ## choose the learning rates of the quickstart study anew
+sweep: install  ## choose the learning rates of that study anew
 	snakemake --cores $(CORES) sweep
-	@echo "Read results/quickstart/tables/selected_lr.tsv, then copy it to config/studies/quickstart.selected_lr.tsv"
+	@echo "Read results/$(STUDY)/tables/selected_lr.tsv, then copy it to config/studies/$(STUDY).selected_lr.tsv"
 
 GLUE_RATES := config/studies/glue-minilm.selected_lr.tsv
 
