@@ -76,6 +76,8 @@ def _parser() -> argparse.ArgumentParser:
     ):
         verb = _verb(verbs, name, run, arguments, text)
         verb.add_argument("--available", action="store_true", help="leave out cells that failed")
+    plan = _verb(verbs, "plan", _plan, ("study",), "cells, GPU hours, memory and disk of a study")
+    plan.add_argument("--teraflops", type=float, help="speed of one GPU where none was measured")
     _verb(verbs, "publish", _publish, ("study",), "copy tables to results/published")
     _verb(verbs, "count", _count, ("model", "method", "rank"), "closed-form parameter counts")
     pretrain = _verb(verbs, "pretrain", _pretrain, (threads,), "build the bundled model again")
@@ -179,6 +181,12 @@ def _collect_sweep(arguments: Arguments) -> None:
     from lorasb.collect import collect_sweep
 
     collect_sweep(arguments.study, available=arguments.available)
+
+
+def _plan(arguments: Arguments) -> None:
+    from lorasb.plan import TERAFLOPS, summary
+
+    sys.stdout.write(summary(arguments.study, arguments.teraflops or TERAFLOPS))
 
 
 def _publish(arguments: Arguments) -> None:

@@ -121,12 +121,13 @@ def run_row(cell: Cell, scores: pd.DataFrame) -> dict[str, Any]:
 
 def cell_counts(cell: Cell) -> Counts:
     """The closed-form parameter counts of a cell."""
-    shapes, base_params, head = _shapes(cell.model, cell.task)
+    shapes, base_params, head = adapted_shapes(cell.model, cell.task)
     return variant_method(cell.variant).count(shapes, cell.rank, base_params).with_task_head(head)
 
 
 @cache
-def _shapes(model: str, task: str) -> tuple[Shapes, int, int]:
+def adapted_shapes(model: str, task: str) -> tuple[Shapes, int, int]:
+    """Shapes of the adapted weights, numbers of the whole model, numbers of its task head."""
     data = config.load_task_config(task)
     spec = ModelSpec.from_config(config.load_model_config(model))
     return model_shapes(spec, data["kind"], data.get("num_labels", 1))

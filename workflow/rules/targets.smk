@@ -1,4 +1,4 @@
-# What people ask for by name; no rule here computes anything.
+# What people ask for by name.
 
 TABLE_NAMES = ["accuracy", "costs", "paired_differences"]
 if checked(lorasb_config.load_study, STUDY)["learning_rates"] == "selected":
@@ -22,3 +22,14 @@ rule sweep:
     input:
         expand(f"{grid.TABLES}/selected_lr.tsv", study=STUDY),
         expand(f"{grid.FIGURES}/learning_rate_sweep.png", study=STUDY),
+
+
+rule plan:
+    log:
+        f"logs/plan/{STUDY}.log",
+    conda:
+        "../envs/lorasb.yaml"
+    params:
+        study=STUDY,
+    shell:
+        "python -m lorasb plan --study {params.study} 2> {log}"
