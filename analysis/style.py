@@ -47,6 +47,17 @@ _LABELS = {
     "lora": "LoRA",
     "lora-xs": "LoRA-XS",
     "lora-sb": "LoRA-SB",
+    "lora-sb-zero": "LoRA-SB, R = 0",
+    "lora-sb-folded": "LoRA-SB, not orthonormal",
+    "lora-sb-random": "LoRA-SB, random bases",
+    "lora-sb-noise0.1": "LoRA-SB, noise 0.1",
+    "lora-sb-noise1": "LoRA-SB, noise 1",
+    "lora-sb-noise10": "LoRA-SB, noise 10",
+    "lora-sb-s0.25": "LoRA-SB, s = 0.25",
+    "lora-sb-s4": "LoRA-SB, s = 4",
+    "lora-sb-sgd-s0.25": "LoRA-SB, SGD, s = 0.25",
+    "lora-sb-sgd-s1": "LoRA-SB, SGD, s = 1",
+    "lora-sb-sgd-s4": "LoRA-SB, SGD, s = 4",
 }
 _TASKS = {"sst2": "SST-2", "mrpc": "MRPC", "stsb": "STS-B", "cola": "CoLA"}
 _METRICS = {

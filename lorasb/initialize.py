@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -17,12 +18,16 @@ from lorasb.tuner.layer import R_STD
 
 PREFIX = "base_model.model."  # of module names inside a PeftModel
 
+Start = Literal["step", "zero", "folded"]
+
 
 def initialize_lora_sb(
     model: nn.Module,
     gradients_or_factors: Mapping[str, Tensor] | Mapping[str, Factors],
     learning_rate: float,
     adapter_name: str = "default",
+    *,
+    start: Start = "step",
 ) -> None:
     """Start an adapter at the best rank-r form of full fine-tuning's first step (LoRA-SB).
 
@@ -40,11 +45,15 @@ def initialize_lora_sb(
         least the adapter's rank.
     learning_rate
         eta, above 0: that of the first optimiser step that moves anything (`first_learning_rate`).
+    start
+        "step" is the paper's. Two ablations: "zero", the same bases with R = 0, so that training
+        starts at W0; "folded", the same product with B = -eta U diag(S) / s and R = I, bases that
+        are not orthonormal.
 
     Raises
     ------
     UserError
-        If names or shapes do not fit the adapter, or eta is not above 0.
+        If names or shapes do not fit the adapter, eta is not above 0, or `start` is unknown.
     """
     if not learning_rate > 0:
         raise UserError(
@@ -54,8 +63,8 @@ def initialize_lora_sb(
     layers = _layers(model, gradients_or_factors, adapter_name)
     for name, layer in layers.items():
         factors = _step_factors(name, gradients_or_factors[name], layer.r[adapter_name])
-        R = -learning_rate * torch.diag(factors.S) / layer.scaling[adapter_name]
-        _fill(name, layer, adapter_name, (factors.U, R, factors.V.T))
+        B, R = _start(factors, -learning_rate / layer.scaling[adapter_name], start)
+        _fill(name, layer, adapter_name, (B, R, factors.V.T))
 
 
 def initialize_lora_xs(
@@ -109,6 +118,18 @@ def first_learning_rate(
     raise UserError(
         f"scheduler '{scheduler_name}': none of the {total_steps} steps has a learning rate above 0"
     )
+
+
+def _start(factors: Factors, size: float, start: Start) -> tuple[Tensor, Tensor]:
+    """B and R whose product is size * U diag(S), or 0 for the start "zero"."""
+    scaled = size * torch.diag(factors.S)
+    if start == "step":
+        return factors.U, scaled
+    if start == "zero":
+        return factors.U, torch.zeros_like(scaled)
+    if start == "folded":
+        return factors.U @ scaled, torch.eye(factors.rank).to(scaled)
+    raise UserError(f"start '{start}' is unknown; known: {', '.join(get_args(Start))}")
 
 
 def _layers(

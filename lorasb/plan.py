@@ -162,16 +162,21 @@ def _shared_bytes(study: str) -> int:
     """Bytes of the gradients, once a seed, and of the factors, which all ranks share."""
     cells = grid.final_cells(study)
     starts = {
-        (need, cell.model, cell.task, cell.seed if need == "gradient_factors" else None)
+        (need, cell.model, cell.task, None if need == "weight_factors" else cell.seed)
         for cell in cells
-        for need in variant_method(cell.variant).needs
+        for need in _with_gradient(variant_method(cell.variant).needs)
     }
     total = 0
     for need, model, task, _ in starts:
         shapes, _, _ = adapted_shapes(model, task)
         rank = grid.largest_rank(study)
-        numbers = sum(rank * (m + n + 1) for m, n in shapes.values())
-        if need == "gradient_factors":
-            numbers += sum(m * n for m, n in shapes.values())
-        total += FLOAT_BYTES * numbers
+        factors = sum(rank * (m + n + 1) for m, n in shapes.values())
+        gradient = sum(m * n for m, n in shapes.values())
+        numbers = {"gradient": gradient, "gradient_factors": factors, "weight_factors": factors}
+        total += FLOAT_BYTES * numbers[need]
     return total
+
+
+def _with_gradient(needs: frozenset[str]) -> frozenset[str]:
+    """What a method needs, and what that is made from."""
+    return needs | {"gradient"} if "gradient_factors" in needs else needs

@@ -16,6 +16,7 @@ _METHODS = {
     "base": "base_model",
     "full": "full",
     "lora-sb": "lora_sb",
+    "lora-sb-noise": "lora_sb_noise",
     "lora-xs": "lora_xs",
     "peft": "peft_method",
 }

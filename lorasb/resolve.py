@@ -155,6 +155,8 @@ def _point_key(study: str, model: str, task: str, variant: str, rank: int) -> An
         data.get("arguments", {}),
         rank,
     ]
+    if "gradient" in method.needs:
+        key.append(gradient_hash(study, model, task))
     if "gradient_factors" in method.needs:
         key.append(factors_hash(study, model, task))
     if "weight_factors" in method.needs:

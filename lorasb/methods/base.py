@@ -35,7 +35,7 @@ class Context:
     target_modules: list[str]
     # modules trained besides the adapted weights; empty for a causal language model
     task_head: list[str]
-    # "gradient_factors" or "weight_factors" -> file, as far as the method needs them
+    # "gradient", "gradient_factors" or "weight_factors" -> file, as far as the method needs them
     inputs: Mapping[str, Path]
 
 
@@ -44,7 +44,7 @@ class Method(ABC):
 
     # raise it when results would change: all cells of the method run again
     version: ClassVar[int] = 1
-    # what the workflow must compute first: "gradient_factors", "weight_factors"
+    # what the workflow must compute first: "gradient", "gradient_factors", "weight_factors"
     needs: ClassVar[frozenset[str]] = frozenset()
     has_rank: ClassVar[bool] = True
     trains: ClassVar[bool] = True

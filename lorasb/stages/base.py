@@ -48,6 +48,7 @@ def context(cell: Cell, resolved: Resolved, rows: int) -> Context:
         target_modules=list(spec.target_modules),
         task_head=spec.head_modules(resolved.task["kind"]),
         inputs={
+            "gradient": cell.path(grid.GRADIENT) / "gradient.safetensors",
             "gradient_factors": cell.path(grid.GRADIENT_FACTORS) / "factors.safetensors",
             "weight_factors": cell.path(grid.WEIGHT_FACTORS) / "factors.safetensors",
         },

@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from lorasb.config import names
 from lorasb.factors import factorize, save_factors
+from lorasb.gradients import save_gradients
 from lorasb.methods.base import Context, Method
 from lorasb.models import matching_modules, oriented_weight, target_shapes
 from lorasb.registry import variant_method
@@ -36,6 +37,7 @@ def context(model: PreTrainedModel, targets: list[str], folder: Path, **changes:
     random = torch.Generator().manual_seed(3)
     gradients = {name: torch.randn(w.shape, generator=random) for name, w in weights.items()}
     save_factors(factorize(weights, RANK, step="none"), folder / "weights.safetensors")
+    save_gradients(gradients, folder / "gradient.safetensors")
     save_factors(factorize(gradients, RANK, step="sign"), folder / "gradients.safetensors")
     values: dict[str, Any] = {
         "rank": RANK,
@@ -45,6 +47,7 @@ def context(model: PreTrainedModel, targets: list[str], folder: Path, **changes:
         "target_modules": targets,
         "task_head": [],
         "inputs": {
+            "gradient": folder / "gradient.safetensors",
             "weight_factors": folder / "weights.safetensors",
             "gradient_factors": folder / "gradients.safetensors",
         },

@@ -80,6 +80,37 @@ def test_lora_sb_starts_at_the_best_form_of_the_first_step(scaling):
         assert torch.equal(layer.weight, weights[name])
 
 
+@pytest.mark.parametrize("scaling", [1.0, 4.0])
+def test_other_starts_keep_the_bases_or_the_product(scaling):
+    gradients = random_gradients(tiny_llama(0))
+    models = {
+        start: adapted(tiny_llama(0), scaling=scaling) for start in ("step", "zero", "folded")
+    }
+    for start, model in models.items():
+        initialize_lora_sb(model, gradients, ETA, start=start)
+    for name, step in layers(models["step"]).items():
+        zero, folded = (layers(models[start])[name] for start in ("zero", "folded"))
+        assert torch.equal(zero.lora_xs_B["default"], step.lora_xs_B["default"])
+        assert torch.equal(zero.lora_xs_A["default"], step.lora_xs_A["default"])
+        assert not zero.lora_xs_R["default"].any()
+        assert torch.equal(folded.lora_xs_R["default"], torch.eye(RANK))
+        delta = step.get_delta_weight("default")
+        # the same float32 product in another order, of entries of size 0.01
+        torch.testing.assert_close(folded.get_delta_weight("default"), delta, rtol=0, atol=1e-7)
+        B = folded.lora_xs_B["default"]
+        S = torch.linalg.svdvals(gradients[name].sign())[:RANK]
+        torch.testing.assert_close(
+            B.T @ B, torch.diag((ETA * S / scaling) ** 2), rtol=0, atol=ORTHONORMAL
+        )
+
+
+def test_unknown_start():
+    with pytest.raises(UserError, match=r"start 'warm'.*step, zero, folded"):
+        initialize_lora_sb(
+            adapted(tiny_llama(0)), random_gradients(tiny_llama(0)), ETA, start="warm"
+        )
+
+
 def test_lora_sb_takes_gradients_of_conv1d():
     gradients = random_gradients(tiny_gpt2(0), GPT2_TARGETS)
     model = adapted(tiny_gpt2(0), GPT2_TARGETS)

@@ -61,12 +61,14 @@ def get_stale_rates(wildcards):
 
 
 def get_training_inputs(wildcards):
-    """The training split, and the factors that the cell's method needs."""
+    """The training split, and the gradient or factors that the cell's method needs."""
     method = checked(variant_method, wildcards.variant)
     inputs = [
         f"{grid.DATA}/train.parquet",
         f"{grid.DATA}/{cell_of(wildcards).split}.parquet",
     ]
+    if "gradient" in method.needs:
+        inputs.append(f"{grid.GRADIENT}/gradient.safetensors")
     if "gradient_factors" in method.needs:
         inputs.append(f"{grid.GRADIENT_FACTORS}/factors.safetensors")
     if "weight_factors" in method.needs:

@@ -1,0 +1,55 @@
+"""LoRA-SB started from a perturbed first step: how much of the gain is the gradient's?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lorasb.errors import UserError
+from lorasb.methods.base import Context, Network
+from lorasb.methods.lora_sb import LoraSB
+
+
+class NoisyLoraSB(LoraSB):
+    """LoRA-SB with the SVD of signal * sign(g) + noise * N, N of independent N(0, 1) entries.
+
+    In units of eta, so a level means the same at every learning rate: the entries of sign(g) have
+    size 1. The paper (arXiv 2411.19557, its ablation of the initialisation) adds noise of fixed
+    levels to -eta sign(g). With signal 0 and noise 1 the bases are random, as those of a Kaiming
+    matrix, and R has the size that it has at a step of eta.
+
+    Arguments: those of LoRA-SB, and `signal` and `noise`, not both 0.
+    """
+
+    needs = frozenset({"gradient"})
+
+    def __init__(self, signal: float, noise: float, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        if signal < 0 or noise < 0 or signal == noise == 0:
+            raise UserError(
+                f"arguments: signal {signal:g}, noise {noise:g}: each should be 0 or more, "
+                "and one above 0"
+            )
+        self.signal, self.noise = signal, noise
+
+    def fill(self, adapted: Network, context: Context) -> None:
+        """B, R and A from the SVD of the perturbed step."""
+        import torch
+
+        from lorasb.factors import factorize
+        from lorasb.gradients import load_gradients
+        from lorasb.initialize import initialize_lora_sb
+        from lorasb.seeding import generator
+
+        random = generator(context.seed, "noise")
+        steps = {
+            name: self.signal * gradient.sign()
+            + self.noise * torch.randn(gradient.shape, generator=random)
+            for name, gradient in load_gradients(context.inputs["gradient"]).items()
+        }
+        factors = factorize(
+            steps, context.rank, step="none", generator=generator(context.seed, "svd")
+        )
+        initialize_lora_sb(adapted, factors, context.first_learning_rate, start=self.start)
+
+
+METHOD = NoisyLoraSB
