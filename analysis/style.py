@@ -47,6 +47,11 @@ _LABELS = {
     "lora": "LoRA",
     "lora-xs": "LoRA-XS",
     "lora-sb": "LoRA-SB",
+    "rslora": "rsLoRA",
+    "pissa": "PiSSA",
+    "dora": "DoRA",
+    "lora-pro": "LoRA-Pro",
+    "lora-pro-efficient": "LoRA-Pro, efficient",
 }
 _TASKS = {"sst2": "SST-2", "mrpc": "MRPC", "stsb": "STS-B", "cola": "CoLA"}
 _METRICS = {
