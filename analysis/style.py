@@ -58,6 +58,11 @@ _LABELS = {
     "lora-sb-sgd-s0.25": "LoRA-SB, SGD, s = 0.25",
     "lora-sb-sgd-s1": "LoRA-SB, SGD, s = 1",
     "lora-sb-sgd-s4": "LoRA-SB, SGD, s = 4",
+    "rslora": "rsLoRA",
+    "pissa": "PiSSA",
+    "dora": "DoRA",
+    "lora-pro": "LoRA-Pro",
+    "lora-pro-efficient": "LoRA-Pro, efficient",
 }
 _TASKS = {"sst2": "SST-2", "mrpc": "MRPC", "stsb": "STS-B", "cola": "CoLA"}
 _METRICS = {

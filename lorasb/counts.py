@@ -7,11 +7,16 @@ Shapes are (out, in) = (m, n) of the adapted weights; r is the rank.
 | full    | all weights  | all weights     |
 | lora    | r (m + n)    | r (m + n)       |
 | dora    | r (m + n) + m| r (m + n) + m   |
+| pissa   | r (m + n)    | 2 r (m + n)     |
+| lora-pro| r (m + n)    | r (m + n)       |
 | lora-xs | r^2          | r^2             |
 | lora-sb | r^2          | r^2 + r (m + n) |
 
 LoRA-XS can recompute its bases from the base weights. Those of LoRA-SB come from a gradient, so
-they must be kept with the adapter.
+they must be kept with the adapter. PiSSA takes the start of A and B out of the base weight and
+keeps it, the other half of what is stored (`lorasb.methods.peft_start`).
+
+AdamW holds two moments of each trained number; LoRA-Pro's full form 2 m n for each weight.
 """
 
 from __future__ import annotations
@@ -42,6 +47,8 @@ class Counts:
     # trained besides `trainable`; 0 where `whole_model`, which has the head among its weights
     task_head: int = 0
     whole_model: bool = False
+    # the optimiser's numbers for the adapter; None: two for each trained one, as AdamW has them
+    adapter_state: int | None = None
 
     @property
     def trainable_with_task_head(self) -> int:
@@ -50,8 +57,10 @@ class Counts:
 
     @property
     def optimizer_state(self) -> int:
-        """Numbers of AdamW's two moments."""
-        return 2 * self.trainable_with_task_head
+        """Numbers of the optimiser's moments, those of the task head included."""
+        if self.adapter_state is None:
+            return 2 * self.trainable_with_task_head
+        return self.adapter_state + 2 * self.task_head
 
     def with_task_head(self, numbers: int) -> Counts:
         """The same counts beside a task head of so many numbers."""
@@ -75,6 +84,18 @@ def dora(shapes: Shapes, rank: int) -> Counts:
     return Counts(trainable=trained, stored=trained)
 
 
+def pissa(shapes: Shapes, rank: int) -> Counts:
+    """PiSSA (arXiv 2404.02948): A and B trained, their starts kept beside them."""
+    counts = lora(shapes, rank)
+    return replace(counts, stored=2 * counts.trainable)
+
+
+def lora_pro(shapes: Shapes, rank: int) -> Counts:
+    """LoRA-Pro (arXiv 2407.18242), full form: LoRA, with moments as large as the weights."""
+    moments = sum(2 * m * n for m, n in _checked(shapes, rank))
+    return replace(lora(shapes, rank), adapter_state=moments)
+
+
 def lora_xs(shapes: Shapes, rank: int) -> Counts:
     """LoRA-XS (arXiv 2405.17604): R (r, r); A and B follow from the base weights."""
     trained = sum(rank**2 for _ in _checked(shapes, rank))
@@ -91,8 +112,10 @@ def lora_sb(shapes: Shapes, rank: int) -> Counts:
 FAMILIES: dict[str, Callable[[Shapes, int], Counts]] = {
     "dora": dora,
     "lora": lora,
+    "lora-pro": lora_pro,
     "lora-sb": lora_sb,
     "lora-xs": lora_xs,
+    "pissa": pissa,
 }
 
 
@@ -130,7 +153,8 @@ def count_report(
         name: _module_report(shape, count({name: shape}, rank, shape[0] * shape[1]))
         for name, shape in shapes.items()
     }
-    totals = {key: value for key, value in asdict(counts).items() if key != "whole_model"}
+    left_out = {"whole_model", "adapter_state"}
+    totals = {key: value for key, value in asdict(counts).items() if key not in left_out}
     return {
         "base": base_params,
         "rank": rank,

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 _METHODS = {
     "base": "base_model",
     "full": "full",
+    "lora-pro": "lora_pro",
     "lora-sb": "lora_sb",
     "lora-sb-noise": "lora_sb_noise",
     "lora-xs": "lora_xs",

@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 class PeftMethod(Method):
     """A PEFT tuner. Arguments: `config` (class name), `options`, `counts` (closed form)."""
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """What the YAML tells PEFT's config class; "rank" stands for the cell's rank."""
+        return dict(self.arguments.get("options", {}))
+
     def peft_config(self, context: Context) -> PeftConfig:
         """The tuner's configuration for one cell."""
         import peft
@@ -29,8 +34,7 @@ class PeftMethod(Method):
         if not hasattr(peft, name):
             raise UserError(f"arguments.config: PEFT has no class '{name}'")
         options = {
-            key: context.rank if value == "rank" else value
-            for key, value in self.arguments.get("options", {}).items()
+            key: context.rank if value == "rank" else value for key, value in self.options.items()
         }
         try:
             return getattr(peft, name)(**shared_options(context), **options)
@@ -42,15 +46,24 @@ class PeftMethod(Method):
         import peft
         import torch
 
+        from lorasb.methods.peft_dora import guard_zero_rows
+        from lorasb.methods.peft_start import attach_moved, starts_in_weight
         from lorasb.seeding import derive_seed
 
+        wrap = attach_moved if starts_in_weight(self.options) else peft.get_peft_model
         with torch.random.fork_rng():
             torch.manual_seed(derive_seed(context.seed, "adapter"))
-            return peft.get_peft_model(model, self.peft_config(context))
+            adapted = wrap(model, self.peft_config(context))
+        guard_zero_rows(adapted)
+        return adapted
 
     def save(self, model: Network, folder: Path) -> None:
-        """Write `adapter_model.safetensors` and `adapter_config.json` as PEFT does."""
+        """Write `adapter_model.safetensors` and `adapter_config.json`, which PEFT reads."""
+        from lorasb.methods.peft_start import save_start, starts_in_weight
+
         model.save_pretrained(folder)
+        if starts_in_weight(self.options):
+            save_start(model, folder)
         # PEFT writes sets in an order that differs from process to process
         config = read_json(folder / "adapter_config.json")
         sets = {"target_modules", "exclude_modules"}
@@ -67,16 +80,38 @@ class PeftMethod(Method):
         import peft
         from safetensors import SafetensorError
 
+        from lorasb.methods.peft_dora import guard_zero_rows
+        from lorasb.methods.peft_start import load_moved, starts_in_weight
+
+        read = load_moved if starts_in_weight(self.options) else peft.PeftModel.from_pretrained
         try:
-            return peft.PeftModel.from_pretrained(model, folder)
+            adapted = read(model, folder)
         except (ValueError, OSError, SafetensorError) as error:
             reason = " ".join(str(error).split())
             raise UserError(f"{folder}: no readable adapter ({reason}); train again") from error
+        guard_zero_rows(adapted)
+        return adapted
 
     def updates(self, model: Network, base: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """The tuner's own delta of each adapted weight."""
+        """Merged weight minus the weight before; float64 until the difference is taken.
+
+        Each layer is merged as a copy, so that the model keeps its bits.
+        """
+        import copy
+
+        import torch
+
+        from lorasb.models import oriented_weight
+
         layers = dict(model.get_base_model().named_modules())
-        return {name: layers[name].get_delta_weight("default").detach().float() for name in base}
+        found = {}
+        for name, weight in base.items():
+            with torch.no_grad():
+                layer = copy.deepcopy(layers[name]).double()
+                layer.merge()
+            merged = oriented_weight(layer.get_base_layer())
+            found[name] = (merged - weight.to(merged)).float()
+        return found
 
     def count(self, shapes: Mapping[str, tuple[int, int]], rank: int, base_params: int) -> Counts:
         """The closed form that the YAML names."""

@@ -40,7 +40,8 @@ def test_too_many_variants_are_refused():
     [
         ("full", 0, "full fine-tuning"),
         ("lora-sb", 16, "LoRA-SB, r = 16"),
-        ("dora", 8, "dora, r = 8"),
+        ("dora", 8, "DoRA, r = 8"),
+        ("of-my-own", 8, "of-my-own, r = 8"),
     ],
 )
 def test_label(variant, rank, expected):

@@ -17,11 +17,17 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from lorasb import config, counts
 from lorasb.errors import UserError
 from lorasb.models import ModelSpec, head_parameters, skeleton, target_shapes
+from lorasb.registry import variant_method
 
 # Numbers of public architectures: exact, and equal to the known sizes of the models.
 REFERENCE = Path(__file__).resolve().parent.parent / "reference" / "params.csv"
 ROWS = list(csv.DictReader(REFERENCE.open(encoding="utf-8")))
-FAMILIES = {"LoRA": "lora", "DoRA": "dora", "LoRA-XS/LoRA-SB": "lora-sb"}
+# the variants whose trained numbers a row of the reference gives
+VARIANTS = {
+    "LoRA": ["lora", "rslora", "pissa", "lora-pro", "lora-pro-efficient"],
+    "DoRA": ["dora"],
+    "LoRA-XS/LoRA-SB": ["lora-xs", "lora-sb"],
+}
 LLAMA = LlamaConfig(
     vocab_size=11,
     hidden_size=8,
@@ -74,12 +80,18 @@ def test_adapter_counts_are_exact(row: dict[str, str]) -> None:
     assert model.num_parameters() == int(row["base_params"])
     shapes = shapes_of(row["model"], tuple(row["target_modules"].split()))
     assert len(shapes) == int(row["adapted_matrices"])
-    count = counts.family(FAMILIES[row["method"]])(shapes, int(row["rank"]))
-    assert count.trainable == int(row["trainable_params"])
-    if row["trainable_with_task_head"]:
-        head = head_parameters(model, ["classifier"]).values()
-        with_head = count.with_task_head(sum(value.numel() for value in head))
-        assert with_head.trainable_with_task_head == int(row["trainable_with_task_head"])
+    for variant in VARIANTS[row["method"]]:
+        count = variant_method(variant).count(shapes, int(row["rank"]), 0)
+        assert count.trainable == int(row["trainable_params"])
+        if row["trainable_with_task_head"]:
+            head = head_parameters(model, ["classifier"]).values()
+            with_head = count.with_task_head(sum(value.numel() for value in head))
+            assert with_head.trainable_with_task_head == int(row["trainable_with_task_head"])
+
+
+def test_every_trained_variant_is_compared_with_the_reference() -> None:
+    compared = {variant for variants in VARIANTS.values() for variant in variants} | {"full"}
+    assert compared == {name for name in config.names("methods") if variant_method(name).trains}
 
 
 def test_both_r_by_r_methods_train_alike_and_store_differently() -> None:
@@ -87,6 +99,17 @@ def test_both_r_by_r_methods_train_alike_and_store_differently() -> None:
     assert counts.lora_xs(shapes, 3) == counts.Counts(trainable=18, stored=18)
     # 3 (6 + 4) + 3 (5 + 7) numbers of B and A
     assert counts.lora_sb(shapes, 3) == counts.Counts(trainable=18, stored=18 + 66)
+
+
+def test_pissa_keeps_its_start_beside_what_it_trains() -> None:
+    # 3 (6 + 4) + 3 (5 + 7) numbers of A and B, twice
+    assert counts.pissa({"a": (6, 4), "b": (5, 7)}, 3) == counts.Counts(trainable=66, stored=132)
+
+
+def test_lora_pro_holds_two_moments_of_the_weights_and_of_the_head() -> None:
+    count = counts.lora_pro({"a": (6, 4), "b": (5, 7)}, 3).with_task_head(10)
+    assert (count.trainable, count.stored) == (66, 66)
+    assert count.optimizer_state == 2 * (24 + 35) + 2 * 10
 
 
 def test_optimizer_holds_two_moments_of_adapter_and_head() -> None:

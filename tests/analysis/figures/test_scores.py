@@ -130,7 +130,7 @@ def test_unknown_methods_are_drawn_in_styles_of_their_own():
     figure = score_vs_trainable.draw(make_tables(methods=methods).runs)
     found = bars(figure.axes[0])
     looks = style.styles(name for name, *_ in methods)
-    assert found["dora, r = 8"][0].get_color() == looks["dora"].color
+    assert found["DoRA, r = 8"][0].get_color() == looks["dora"].color
     assert len({line.get_color() for line, _ in found.values()}) == len(found) == 7
 
 

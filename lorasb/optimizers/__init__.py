@@ -1,0 +1,1 @@
+"""Optimisers that torch lacks; a method returns one from its `optimizer`."""

@@ -1,0 +1,121 @@
+"""Cells of the baselines on the bundled model: trained, killed, continued, predicted, compared."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import TrainerCallback
+
+from lorasb.directions import updates
+from lorasb.grid import Cell
+from lorasb.methods.peft_method import PeftMethod
+from lorasb.models import matching_modules, oriented_weight
+from lorasb.registry import variant_method
+from lorasb.resolve import resolve
+from lorasb.stages.base import load_base
+from lorasb.stages.prepare import prepare_task
+from lorasb.stages.train import train_cell
+
+VARIANTS = ["rslora", "pissa", "dora", "lora-pro", "lora-pro-efficient"]
+STUDY = """
+description: one task, few steps
+models: [quickstart-llama]
+tasks: [sentences]
+variants: {VARIANTS}
+seeds: [0]
+learning_rates: {RATES}
+sweep: {seeds: [1], learning_rates: {}}
+settings:
+  training: {steps: 5, epochs: null, checkpoint_steps: 2, warmup_ratio: 0.0, weight_decay: 0.01}
+  probe: {points: 2}
+  prediction: {with_training: true}
+"""
+FILES = (
+    "adapter/adapter_model.safetensors",
+    "adapter/adapter_config.json",
+    "snapshots.safetensors",
+    "train.jsonl",
+    "predictions.jsonl",
+)
+PREDICT = """
+import sys, torch
+from lorasb.grid import Cell
+from lorasb.stages.predict import predict_cell
+torch.set_num_threads(1)
+for variant in sys.argv[1:]:
+    predict_cell(Cell("tiny", "quickstart-llama", "sentences", variant, 4, "1e-2", 0))
+"""
+
+
+class KilledError(Exception):
+    pass
+
+
+class KillAtStep3(TrainerCallback):
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step == 3:
+            raise KilledError
+
+
+def cell(variant: str) -> Cell:
+    return Cell("tiny", "quickstart-llama", "sentences", variant, 4, "1e-2", 0)
+
+
+def contents(variant: str) -> dict[str, bytes]:
+    return {name: (cell(variant).folder / name).read_bytes() for name in FILES}
+
+
+@pytest.fixture
+def prepared(project: Path) -> Path:
+    """A copy of the project with prepared rows, as working directory."""
+    text = STUDY.replace("VARIANTS", ", ".join(f"{name}: {{ranks: [4]}}" for name in VARIANTS))
+    text = text.replace("RATES", ", ".join(f'{name}: "1e-2"' for name in VARIANTS))
+    (project / "config/studies/tiny.yaml").write_text(text, encoding="utf-8")
+    prepare_task("tiny", "quickstart-llama", "sentences")
+    return project
+
+
+def test_baselines_are_trained_continued_predicted_and_compared(prepared, monkeypatch):
+    whole = {}
+    for variant in VARIANTS:
+        train_cell(cell(variant))
+        whole[variant] = contents(variant)
+        for name in FILES:
+            (cell(variant).folder / name).unlink()
+
+        with monkeypatch.context() as patch:
+            patch.setattr(PeftMethod, "callbacks", lambda self: [KillAtStep3()])
+            with pytest.raises(KilledError):
+                train_cell(cell(variant))
+        assert list(cell(variant).folder.rglob("checkpoint-2/optimizer.pt"))
+        train_cell(cell(variant))
+        assert contents(variant) == whole[variant], variant
+        (cell(variant).folder / "predictions.jsonl").unlink()
+        check_updates(variant)
+
+    subprocess.run([sys.executable, "-c", PREDICT, *VARIANTS], check=True, capture_output=True)
+    for variant in VARIANTS:
+        assert contents(variant) == whole[variant], variant
+
+
+def check_updates(variant: str) -> None:
+    """Snapshots and the saved adapter stand for the same change of each weight."""
+    resolved = resolve("tiny", "quickstart-llama", "sentences")
+    network, _ = load_base(resolved, 0)
+    targets = resolved.model["target_modules"]
+    base = {
+        name: oriented_weight(module).clone()
+        for name, module in matching_modules(network, targets).items()
+    }
+    method = variant_method(variant)
+    final = method.updates(method.load(network, cell(variant).folder / "adapter"), base)
+    along = updates(cell(variant))
+    assert list(along) == [1, 5]
+    for name, update in final.items():
+        assert torch.equal(along[5][name], update)
+        assert 0 < along[1][name].norm() < update.norm()
