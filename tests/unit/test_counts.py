@@ -26,7 +26,11 @@ ROWS = list(csv.DictReader(REFERENCE.open(encoding="utf-8")))
 VARIANTS = {
     "LoRA": ["lora", "rslora", "pissa", "lora-pro", "lora-pro-efficient"],
     "DoRA": ["dora"],
-    "LoRA-XS/LoRA-SB": ["lora-xs", "lora-sb"],
+    # the ablations too: what they start from changes no count
+    "LoRA-XS/LoRA-SB": [
+        "lora-xs",
+        *(n for n in config.names("methods") if n.startswith("lora-sb")),
+    ],
 }
 LLAMA = LlamaConfig(
     vocab_size=11,
