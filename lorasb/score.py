@@ -13,8 +13,8 @@ import pandas as pd
 from lorasb.errors import UserError
 from lorasb.files import atomic, read_jsonl
 from lorasb.grid import COLUMNS
-from lorasb.tasks.answers import EXTRACTORS
-from lorasb.tasks.base import GenerationTask, Row, Task
+from lorasb.tasks.answers import COMPARATORS, EXTRACTORS
+from lorasb.tasks.base import GenerationTask, Row, Rule, Task
 from lorasb.tasks.metrics import compute
 from lorasb.tasks.prepare import read_split
 
@@ -89,26 +89,36 @@ def _score_answers(
 ) -> tuple[dict[str, float], list[Row]]:
     metrics: dict[str, float] = {}
     correct: list[bool] = []
-    for role, name in task.answers.items():
-        found = [EXTRACTORS[name](row["prediction"]) for row in predictions]
-        gold = [EXTRACTORS[name](row["label"]) for row in predictions]
-        if None in gold:
-            row = predictions[gold.index(None)]
-            raise UserError(
-                f"task {task.name}, item {row['item']}: the extractor {name} (answers.{role}) "
-                f"finds nothing in the gold answer {row['label']!r}"
-            )
-        metrics[f"accuracy_{role}"] = compute(
-            "exact_match", [answer or "" for answer in found], gold
-        )
+    for role, rule in task.answers.items():
+        verdicts = _verdicts(rule, predictions, f"task {task.name}", role)
+        metrics[f"accuracy_{role}"] = compute("accuracy", verdicts, [True] * len(verdicts))
         if task.primary == f"accuracy_{role}":
-            correct = [one == other for one, other in zip(found, gold, strict=True)]
+            correct = verdicts
     nothing = {"prediction": math.nan, "label": math.nan}
     items = [
         {"item": row["item"], **nothing, "correct": float(right)}
         for row, right in zip(predictions, correct, strict=True)
     ]
     return metrics, items
+
+
+def _verdicts(rule: Rule, predictions: Sequence[Row], where: str, role: str) -> list[bool]:
+    """Which predictions are right; one without an answer is wrong."""
+    found = [EXTRACTORS[rule.prediction](row["prediction"]) for row in predictions]
+    gold = [EXTRACTORS[rule.gold](row["label"]) for row in predictions]
+    if None in gold:
+        row = predictions[gold.index(None)]
+        raise UserError(
+            f"{where}, item {row['item']}: the extractor {rule.gold} (answers.{role}) "
+            f"finds nothing in the gold answer {row['label']!r}"
+        )
+    answered = [
+        (answer, right)
+        for answer, right in zip(found, gold, strict=True)
+        if answer is not None and right is not None
+    ]
+    verdicts = iter(COMPARATORS[rule.compare](answered))
+    return [answer is not None and next(verdicts) for answer in found]
 
 
 def _score_numbers(task: Task, predictions: Sequence[Row]) -> tuple[dict[str, float], list[Row]]:

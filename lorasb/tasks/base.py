@@ -47,6 +47,15 @@ class SplitSpec:
     rows: int | None
 
 
+@dataclass(frozen=True)
+class Rule:
+    """Two extractors and a comparator, by name: when a generated answer is right."""
+
+    prediction: str
+    gold: str
+    compare: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Task:
     """What all tasks have. `Task.from_config` gives one of the two subclasses."""
@@ -83,8 +92,9 @@ class Task:
             "primary": data["primary"],
         }
         if data["kind"] == "generation":
-            own = {key: data[key] for key in ("prompt", "answer", "max_new_tokens", "answers")}
-            return GenerationTask(**common, **own)
+            own = {key: data[key] for key in ("prompt", "answer", "max_new_tokens")}
+            rules = {role: _rule(rule) for role, rule in data["answers"].items()}
+            return GenerationTask(**common, **own, answers=rules)
         return LabelledTask(
             **common,
             text=tuple(data["columns"]["text"]),
@@ -105,8 +115,8 @@ class GenerationTask(Task):
     prompt: str
     answer: str
     max_new_tokens: int
-    # "strict" and "flexible" -> name of an extractor
-    answers: Mapping[str, str]
+    # "strict" and "flexible"
+    answers: Mapping[str, Rule]
 
     @property
     def columns(self) -> list[str]:
@@ -132,6 +142,12 @@ class LabelledTask(Task):
 def _source(data: Mapping[str, Any]) -> HubSource | GeneratedSource:
     arguments = {key: value for key, value in data.items() if key != "loader"}
     return HubSource(**arguments) if data["loader"] == "hub" else GeneratedSource(**arguments)
+
+
+def _rule(data: str | Mapping[str, str]) -> Rule:
+    if isinstance(data, str):
+        return Rule(data, data, "equal")
+    return Rule(data["prediction"], data["gold"], data.get("compare", "equal"))
 
 
 def _split(data: Mapping[str, Any]) -> SplitSpec:

@@ -54,6 +54,22 @@ def test_a_gold_answer_without_an_answer_is_refused():
         score_rows(generation_task(), rows(["3", "5"], ["3", "five"]))
 
 
+def test_a_rule_with_two_extractors_and_a_comparator():
+    rules = {
+        "strict": {"prediction": "stated_latex", "gold": "boxed_latex"},
+        "flexible": {
+            "prediction": "last_expression",
+            "gold": "boxed_expression",
+            "compare": "math_verify",
+        },
+    }
+    gold = "so \\boxed{(x+1)^2}"
+    replies = ["The answer is: (x+1)^2", "The answer is: x^2+2x+1", "\\frac", ""]
+    metrics, items = score_rows(generation_task(answers=rules), rows(replies, [gold] * 4))
+    assert metrics == {"accuracy_strict": 0.25, "accuracy_flexible": 0.5}
+    assert [row["correct"] for row in items] == [1.0, 1.0, 0.0, 0.0]
+
+
 def test_classes():
     task = labelled_task(metrics=["accuracy", "f1"])
     metrics, items = score_rows(task, rows([1, 0, 1, 1], [1, 1, 0, 1]))

@@ -72,6 +72,21 @@ HUB_SPLITS = LABELLED["splits"]
             {"answers": {"strict": "whole_answer", "flexible": "nope"}},
             "answers.flexible: 'nope' is not one of",
         ),
+        (
+            GENERATED,
+            {"answers": {"strict": "option", "flexible": {"prediction": "option"}}},
+            "answers.flexible: 'gold' is a required",
+        ),
+        (
+            GENERATED,
+            {
+                "answers": {
+                    "strict": "option",
+                    "flexible": {"prediction": "option", "gold": "option", "compare": "eval"},
+                }
+            },
+            "answers.flexible.compare: 'eval' is not one of",
+        ),
         (GENERATED, {"primary": "accuracy"}, "primary: 'accuracy' is not one of metrics"),
         (GENERATED, {"metrics": []}, "metrics: [] should be non-empty"),
         (LABELLED, {"metrics": ["nope"]}, "metrics.0: 'nope' is not one of"),
