@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import pyarrow.parquet as pq
 import pytest
 
 from lorasb.tasks.answers import EXTRACTORS
 from lorasb.tasks.answers.choices import answer, choice, ending, option, solution, true_false
+from tests.offline import SHARED
 
 
 @pytest.mark.parametrize(
@@ -112,3 +114,27 @@ def test_strict_wants_the_trained_form(reply, strict):
     gold = "the correct answer is answer1"
     assert (EXTRACTORS["whole_answer"](reply) == EXTRACTORS["whole_answer"](gold)) is strict
     assert answer(reply) == answer(gold)
+
+
+@pytest.mark.parametrize(
+    ("folder", "extract"),
+    [
+        ("boolq", true_false),
+        ("piqa", solution),
+        ("social_i_qa", answer),
+        ("hellaswag_approx", ending),
+        ("winogrande", option),
+        ("ARC-Easy", answer),
+        ("ARC-Challenge", answer),
+        ("openbookqa", answer),
+    ],
+)
+def test_every_gold_answer_is_right(folder, extract):
+    path = SHARED / f"data/LLM-Adapters/{folder}/test.parquet"
+    if not path.exists():
+        pytest.skip("needs real data from ../shared, which this machine lacks")
+    table = pq.read_table(path)
+    gold = table["answer"].to_pylist()
+    texts = table["output"].to_pylist()
+    assert [extract(text) for text in texts] == gold
+    assert [choice(text) for text in texts] == gold
