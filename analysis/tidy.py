@@ -33,7 +33,7 @@ def rows(table: pd.DataFrame) -> Iterator[Any]:
     return iter(table.itertuples(index=False))
 
 
-def groups(table: pd.DataFrame, keys: list[str]) -> Iterator[tuple[Any, pd.DataFrame]]:
+def groups(table: pd.DataFrame, keys: str | list[str]) -> Iterator[tuple[Any, pd.DataFrame]]:
     """The values of the keys and the rows of each group, in order of appearance."""
     return iter(table.groupby(keys, sort=False))
 

@@ -15,7 +15,7 @@ from lorasb.files import atomic, read_json, read_jsonl
 from lorasb.grid import Cell
 from lorasb.models import ModelSpec
 from lorasb.registry import variant_method
-from lorasb.score import score_cells
+from lorasb.score import ITEM_COLUMNS, METRIC_COLUMNS, WHOLE, score_cells
 from lorasb.tasks.base import Task
 
 FLOAT_BYTES = 4  # adapters and heads are stored in float32
@@ -52,7 +52,8 @@ def collect(study: str, *, available: bool) -> None:
     _write(_directions(cells, available=available), tables / "directions.csv")
     items = [pd.read_parquet(folder / "test.items.parquet") for folder in _score_folders(cells)]
     with atomic(tables / "items.parquet") as partial:
-        pd.concat(items, ignore_index=True).to_parquet(partial, index=False)
+        table = pd.concat(items, ignore_index=True).reindex(columns=ITEM_COLUMNS)
+        table.fillna({"set": WHOLE}).to_parquet(partial, index=False)
 
 
 def collect_sweep(study: str, *, available: bool) -> None:
@@ -166,7 +167,8 @@ def _cost_columns(cell: Cell) -> dict[str, Any]:
 
 def _primary(cell: Cell, scores: pd.DataFrame) -> tuple[str, float | None]:
     metric = config.load_task_config(cell.task)["primary"]
-    wanted = scores["metric"] == metric
+    # a row of one evaluation set names it
+    wanted = (scores["metric"] == metric) & scores["set"].isna()
     for name, value in cell.columns.items():
         wanted &= scores[name] == value
     found = scores.loc[wanted, "value"]
@@ -176,10 +178,11 @@ def _primary(cell: Cell, scores: pd.DataFrame) -> tuple[str, float | None]:
 def _scores(cells: list[Cell], split: str) -> pd.DataFrame:
     # the learning rate is a name, not a number
     tables = [
-        pd.read_csv(folder / f"{split}.metrics.csv", dtype={"lr": str})
+        pd.read_csv(folder / f"{split}.metrics.csv", dtype={"lr": str, "set": str})
         for folder in _score_folders(cells)
     ]
-    return pd.concat(tables, ignore_index=True)
+    # tables written before there were sets lack their column
+    return pd.concat(tables, ignore_index=True).reindex(columns=METRIC_COLUMNS)
 
 
 def _score_folders(cells: list[Cell]) -> list[Path]:

@@ -41,9 +41,10 @@ def predict(
 ) -> list[dict[str, Any]]:
     """One `{"item", "prediction", "label"}` for each row, in the rows' order.
 
-    A generation task's prediction is the greedy answer as text, up to `max_new_tokens` or the
-    end-of-text token; a class is an `int`, a number a `float`. The gold label has the same type.
-    Batches are made of rows of similar length. The model's mode is left as it was.
+    A generation task's prediction is the greedy answer as text, up to `max_new_tokens`, the
+    end-of-text token or a stop text, each of which an evaluation set may have for itself; a class
+    is an `int`, a number a `float`. The gold label has the same type. Batches are made of rows of
+    similar length and one set. The model's mode is left as it was.
 
     Raises
     ------
@@ -54,19 +55,17 @@ def predict(
     generates = isinstance(task, GenerationTask)
     collate = Collator(tokenizer, side="left" if generates else "right")
     device = next(model.parameters()).device
-    # the longest first: too large a batch fails at once
-    order = sorted(range(len(rows)), key=lambda index: -len(rows[index]["input_ids"]))
     found: dict[int, str | int | float] = {}
     with (
         _evaluating(model),
         tqdm(total=len(rows), desc="predict", file=sys.stderr, disable=not progress) as bar,
     ):
-        for start in range(0, len(rows), batch_size):
-            chosen = order[start : start + batch_size]
+        for chosen in _batches(rows, batch_size):
             batch = collate([rows[index] for index in chosen])
             batch = {name: value.to(device) for name, value in batch.items() if name != "labels"}
             if isinstance(task, GenerationTask):
-                outputs: list[Any] = _generate(model, tokenizer, batch, task.max_new_tokens)
+                part = task.part(rows[chosen[0]].get("set"))
+                outputs: list[Any] = _generate(model, tokenizer, batch, part)
             else:
                 outputs = _classify(model, batch, task)
             found.update(zip(chosen, outputs, strict=True))
@@ -78,19 +77,35 @@ def predict(
     ]
 
 
+def _batches(rows: list[Row], batch_size: int) -> Iterator[list[int]]:
+    """Row numbers in batches, each of one evaluation set."""
+    # the longest first: too large a batch fails at once
+    order = sorted(range(len(rows)), key=lambda index: -len(rows[index]["input_ids"]))
+    for name in dict.fromkeys(rows[index].get("set") for index in order):
+        chosen = [index for index in order if rows[index].get("set") == name]
+        for start in range(0, len(chosen), batch_size):
+            yield chosen[start : start + batch_size]
+
+
 def _generate(
-    model: torch.nn.Module, tokenizer: PreTrainedTokenizerBase, batch: Batch, max_new_tokens: int
+    model: torch.nn.Module, tokenizer: PreTrainedTokenizerBase, batch: Batch, task: GenerationTask
 ) -> list[str]:
     generated = model.generate(  # type: ignore[operator]
         input_ids=batch["input_ids"],
         attention_mask=batch["attention_mask"],
-        max_new_tokens=max_new_tokens,
+        max_new_tokens=task.max_new_tokens,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
         **GREEDY,
     )
     answers = generated[:, batch["input_ids"].shape[1] :]
-    return [text.strip() for text in tokenizer.batch_decode(answers, skip_special_tokens=True)]
+    texts = tokenizer.batch_decode(answers, skip_special_tokens=True)
+    return [_until(text, task.stop).strip() for text in texts]
+
+
+def _until(text: str, stop: tuple[str, ...]) -> str:
+    """The text before the first of the stop texts; what generation would end with."""
+    return text[: min((text.index(one) for one in stop if one in text), default=len(text))]
 
 
 def _classify(model: torch.nn.Module, batch: Batch, task: Task) -> list[int] | list[float]:

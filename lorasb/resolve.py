@@ -105,7 +105,10 @@ def stale_rates(study: str) -> list[str]:
 def score_hash(task: str) -> str:
     """Changes when the same predictions would be scored differently."""
     data = config.load_task_config(task)
-    return _hash([data["score_version"], data["metrics"], data["primary"], data.get("answers")])
+    key = [data["score_version"], data["metrics"], data["primary"], data.get("answers")]
+    sets = data["splits"]["test"].get("sets", {})
+    rules = {name: one["answers"] for name, one in sets.items() if "answers" in one}
+    return _hash([*key, rules] if rules else key)
 
 
 def studies_that_predict_with_training() -> list[str]:
@@ -165,11 +168,12 @@ def _point_key(study: str, model: str, task: str, variant: str, rank: int) -> An
 
 
 def _data_key(resolved: Resolved) -> Any:
-    task = {
-        key: value
-        for key, value in resolved.task.items()
-        if key not in {"score_version", "metrics", "primary", "answers", "label"}
-    }
+    scoring = {"score_version", "metrics", "primary", "answers", "label"}
+    task = _without(resolved.task, scoring)
+    sets = task["splits"]["test"].get("sets")
+    if sets:
+        own = {name: _without(one, scoring) for name, one in sets.items()}
+        task["splits"] = {**task["splits"], "test": {"sets": own}}
     return [_model_key(resolved.model), task, resolved.settings["training"]["max_length"]]
 
 
@@ -178,7 +182,11 @@ def _gradient_key(resolved: Resolved) -> Any:
 
 
 def _model_key(model: config.Mapping) -> Any:
-    return {key: value for key, value in model.items() if key != "label"}
+    return _without(model, {"label"})
+
+
+def _without(data: config.Mapping, keys: set[str]) -> config.Mapping:
+    return {key: value for key, value in data.items() if key not in keys}
 
 
 def _hash(key: Any) -> str:

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import pandas as pd
@@ -13,13 +14,14 @@ import pandas as pd
 from lorasb.errors import UserError
 from lorasb.files import atomic, read_jsonl
 from lorasb.grid import COLUMNS
-from lorasb.tasks.answers import EXTRACTORS
-from lorasb.tasks.base import GenerationTask, Row, Task
+from lorasb.tasks.answers import COMPARATORS, EXTRACTORS
+from lorasb.tasks.base import GenerationTask, Row, Rule, Task
 from lorasb.tasks.metrics import compute
 from lorasb.tasks.prepare import read_split
 
-METRIC_COLUMNS = [*COLUMNS, "split", "metric", "value", "primary", "items"]
-ITEM_COLUMNS = [*COLUMNS, "item", "metric", "prediction", "label", "correct"]
+METRIC_COLUMNS = [*COLUMNS, "split", "set", "metric", "value", "primary", "items"]
+ITEM_COLUMNS = [*COLUMNS, "set", "item", "metric", "prediction", "label", "correct"]
+WHOLE = ""  # stands for a set: all of the split
 
 
 def score_rows(task: Task, predictions: Sequence[Row]) -> tuple[dict[str, float], list[Row]]:
@@ -53,29 +55,25 @@ def score_cells(
 
     A cell is its columns (`lorasb.grid.COLUMNS`) and its predictions. `metrics_path` becomes a CSV
     file with one row a cell and metric, `items_path` a parquet file with one row a cell and item.
+    `set` names the evaluation set; rows where it is empty are of the whole split, and the value of
+    a split with several sets is the mean of theirs.
 
     Raises
     ------
     UserError
         If a file has not exactly the items and labels of the split.
     """
-    gold = _gold(split_path)
+    rows = {row["item"]: row for row in _labelled(split_path)}
+    gold = {item: row["label"] for item, row in rows.items()}
     metrics: list[Row] = []
     items: list[Row] = []
     for columns, path in cells:
         predictions = read_jsonl(path)
         _check_items(predictions, gold, path)
-        values, scored = score_rows(task, predictions)
+        values, scored = _score_sets(task, predictions, {item: rows[item]["set"] for item in rows})
         metrics += [
-            {
-                **columns,
-                "split": split_path.stem,
-                "metric": name,
-                "value": values[name],
-                "primary": name == task.primary,
-                "items": len(scored),
-            }
-            for name in task.metrics
+            {**columns, "split": split_path.stem, "primary": row["metric"] == task.primary, **row}
+            for row in values
         ]
         items += [{**columns, "metric": task.primary, **row} for row in scored]
     with atomic(metrics_path) as partial:
@@ -84,31 +82,67 @@ def score_cells(
         pd.DataFrame(items, columns=ITEM_COLUMNS).to_parquet(partial, index=False)
 
 
+def _score_sets(
+    task: Task, predictions: Sequence[Row], sets: dict[int, str]
+) -> tuple[list[Row], list[Row]]:
+    """Rows of metrics, those of the whole split first, and rows of items; `sets` by item."""
+    tables: dict[str, dict[str, float]] = {}
+    items: list[Row] = []
+    sizes: dict[str, int] = {}
+    for name in dict.fromkeys(sets.values()):
+        part = task.part(name) if isinstance(task, GenerationTask) else task
+        chosen = [row for row in predictions if sets[row["item"]] == name]
+        tables[name], scored = score_rows(part, chosen)
+        sizes[name] = len(scored)
+        items += [{"set": name, **row} for row in scored]
+    if WHOLE not in tables:
+        means = {
+            metric: fmean(values[metric] for values in tables.values()) for metric in task.metrics
+        }
+        tables, sizes = {WHOLE: means, **tables}, {WHOLE: len(items), **sizes}
+    metrics = [
+        {"set": name, "metric": metric, "value": values[metric], "items": sizes[name]}
+        for name, values in tables.items()
+        for metric in task.metrics
+    ]
+    return metrics, items
+
+
 def _score_answers(
     task: GenerationTask, predictions: Sequence[Row]
 ) -> tuple[dict[str, float], list[Row]]:
     metrics: dict[str, float] = {}
     correct: list[bool] = []
-    for role, name in task.answers.items():
-        found = [EXTRACTORS[name](row["prediction"]) for row in predictions]
-        gold = [EXTRACTORS[name](row["label"]) for row in predictions]
-        if None in gold:
-            row = predictions[gold.index(None)]
-            raise UserError(
-                f"task {task.name}, item {row['item']}: the extractor {name} (answers.{role}) "
-                f"finds nothing in the gold answer {row['label']!r}"
-            )
-        metrics[f"accuracy_{role}"] = compute(
-            "exact_match", [answer or "" for answer in found], gold
-        )
+    for role, rule in task.answers.items():
+        verdicts = _verdicts(rule, predictions, f"task {task.name}", role)
+        metrics[f"accuracy_{role}"] = compute("accuracy", verdicts, [True] * len(verdicts))
         if task.primary == f"accuracy_{role}":
-            correct = [one == other for one, other in zip(found, gold, strict=True)]
+            correct = verdicts
     nothing = {"prediction": math.nan, "label": math.nan}
     items = [
         {"item": row["item"], **nothing, "correct": float(right)}
         for row, right in zip(predictions, correct, strict=True)
     ]
     return metrics, items
+
+
+def _verdicts(rule: Rule, predictions: Sequence[Row], where: str, role: str) -> list[bool]:
+    """Which predictions are right; one without an answer is wrong."""
+    found = [EXTRACTORS[rule.prediction](row["prediction"]) for row in predictions]
+    gold = [EXTRACTORS[rule.gold](row["label"]) for row in predictions]
+    if None in gold:
+        row = predictions[gold.index(None)]
+        raise UserError(
+            f"{where}, item {row['item']}: the extractor {rule.gold} (answers.{role}) "
+            f"finds nothing in the gold answer {row['label']!r}"
+        )
+    answered = [
+        (answer, right)
+        for answer, right in zip(found, gold, strict=True)
+        if answer is not None and right is not None
+    ]
+    verdicts = iter(COMPARATORS[rule.compare](answered))
+    return [answer is not None and next(verdicts) for answer in found]
 
 
 def _score_numbers(task: Task, predictions: Sequence[Row]) -> tuple[dict[str, float], list[Row]]:
@@ -134,10 +168,15 @@ def _score_numbers(task: Task, predictions: Sequence[Row]) -> tuple[dict[str, fl
     return metrics, items
 
 
-def _gold(split_path: Path) -> dict[int, Any]:
+def _labelled(split_path: Path) -> list[Row]:
+    """Item, label and set of each row of a split."""
     rows = read_split(split_path)
     labels = "answer" if "answer" in rows.column_names else "labels"
-    return dict(zip(rows["item"], rows[labels], strict=True))
+    sets = rows["set"] if "set" in rows.column_names else [WHOLE] * len(rows)
+    return [
+        {"item": item, "label": label, "set": name}
+        for item, label, name in zip(rows["item"], rows[labels], sets, strict=True)
+    ]
 
 
 def _check_items(predictions: Sequence[Row], gold: dict[int, Any], path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -61,24 +61,36 @@ def paired_differences(
 ) -> pd.DataFrame:
     """One row a comparison; see `pairs` and `analysis.stats.paired_difference`.
 
-    `p_holm` is adjusted within a model and task. `verdict` is `higher` or `lower` (of a) where
-    `p_holm` < 0.05 and the interval excludes 0, else `cannot be told`.
+    Evaluation sets of a task are compared one by one. `p_holm` is adjusted within a model and task.
+    `verdict` is `higher` or `lower` (of a) where `p_holm` < 0.05 and the interval excludes 0, else
+    `cannot be told`.
     """
+    if "set" not in items:
+        items = items.assign(set="")
     rows = []
-    for (model, task, metric), part in groups(items, ["model", "task", "metric"]):
-        points: dict[Point, pd.DataFrame] = dict(groups(part, ["variant", "rank"]))
-        scores = {point: seed_mean(group, metric) for point, group in points.items()}
+    for (model, task, metric), whole in groups(items, ["model", "task", "metric"]):
         compared = []
-        for a, b in pairs(scores):
-            found = stats.paired_difference(points[a], points[b], metric, rng, resamples)
-            names = {"variant_a": a[0], "rank_a": a[1], "variant_b": b[0], "rank_b": b[1]}
-            compared.append({"model": model, "task": task, "metric": metric} | names | vars(found))
+        for name, part in groups(whole, "set"):
+            keys = {"model": model, "task": task, "set": name, "metric": metric}
+            compared += [keys | row for row in comparisons(part, metric, rng, resamples)]
         adjusted = stats.holm([row["p_value"] for row in compared])
         rows += [row | {"p_holm": p} for row, p in zip(compared, adjusted, strict=True)]
-    columns = ["model", "task", "metric", "variant_a", "rank_a", "variant_b", "rank_b"]
+    columns = ["model", "task", "set", "metric", "variant_a", "rank_a", "variant_b", "rank_b"]
     columns += ["value", "low", "high", "p_value", "p_holm", "items", "seeds"]
     table = pd.DataFrame(rows, columns=columns)
     return table.rename(columns={"value": "difference"}).assign(verdict=verdicts(table))
+
+
+def comparisons(
+    items: pd.DataFrame, metric: str, rng: np.random.Generator, resamples: int
+) -> Iterator[dict[str, Any]]:
+    """The compared pairs of one task or evaluation set, with `analysis.stats.Difference`."""
+    points: dict[Point, pd.DataFrame] = dict(groups(items, ["variant", "rank"]))
+    scores = {point: seed_mean(group, metric) for point, group in points.items()}
+    for a, b in pairs(scores):
+        found = stats.paired_difference(points[a], points[b], metric, rng, resamples)
+        names = {"variant_a": a[0], "rank_a": a[1], "variant_b": b[0], "rank_b": b[1]}
+        yield names | vars(found)
 
 
 def seed_mean(items: pd.DataFrame, metric: str) -> float:
@@ -96,12 +108,17 @@ def verdicts(table: pd.DataFrame) -> list[str]:
     ]
 
 
+def task_label(task: str, name: str) -> str:
+    """The task, and its evaluation set where it has several."""
+    return f"{style.task_label(task)}, {name}" if name else style.task_label(task)
+
+
 def printed(table: pd.DataFrame) -> pd.DataFrame:
     """The same as text, differences in points."""
     text = pd.DataFrame(
         {
             "Model": table["model"],
-            "Task": table["task"].map(style.task_label),
+            "Task": list(map(task_label, table["task"], table["set"])),
             "A": list(map(style.label, table["variant_a"], table["rank_a"])),
             "B": list(map(style.label, table["variant_b"], table["rank_b"])),
             "A - B": table["difference"].map(formats.percent),

@@ -40,11 +40,46 @@ class GeneratedSource:
 
 
 @dataclass(frozen=True)
+class File:
+    """A file of a source: its path, and where they are known its number of rows and sha256."""
+
+    path: str
+    rows: int | None
+    sha256: str | None
+
+
+@dataclass(frozen=True)
+class FilesSource:
+    """Files below a folder on disk, or below `url/revision`, by name."""
+
+    folder: str | None
+    url: str
+    revision: str
+    files: tuple[tuple[str, File], ...]
+
+
+Source = HubSource | GeneratedSource | FilesSource
+
+
+@dataclass(frozen=True)
 class SplitSpec:
-    """`rows` rows of the source's split `origin`; None: all that the other splits leave."""
+    """`rows` rows of the source's split `origin`; None: all that the other splits leave.
+
+    They are drawn with the seed, or are the first ones.
+    """
 
     origin: str | None
     rows: int | None
+    first: bool = False
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Two extractors and a comparator, by name: when a generated answer is right."""
+
+    prediction: str
+    gold: str
+    compare: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +90,7 @@ class Task:
     kind: Kind
     data_version: int
     score_version: int
-    source: HubSource | GeneratedSource
+    source: Source
     splits: Mapping[str, SplitSpec]
     metrics: tuple[str, ...]
     primary: str
@@ -72,25 +107,7 @@ class Task:
         where = f"config/tasks/{name}.yaml"
         config.check(data, "task", where)
         _check_together(data, where)
-        common = {
-            "name": name,
-            "kind": data["kind"],
-            "data_version": data["data_version"],
-            "score_version": data["score_version"],
-            "source": _source(data["source"]),
-            "splits": {split: _split(data["splits"][split]) for split in SPLITS},
-            "metrics": tuple(data["metrics"]),
-            "primary": data["primary"],
-        }
-        if data["kind"] == "generation":
-            own = {key: data[key] for key in ("prompt", "answer", "max_new_tokens", "answers")}
-            return GenerationTask(**common, **own)
-        return LabelledTask(
-            **common,
-            text=tuple(data["columns"]["text"]),
-            label_column=data["columns"]["label"],
-            num_labels=data["num_labels"],
-        )
+        return _task(name, data, {split: data["splits"][split] for split in SPLITS})
 
     @property
     def columns(self) -> list[str]:
@@ -105,14 +122,21 @@ class GenerationTask(Task):
     prompt: str
     answer: str
     max_new_tokens: int
-    # "strict" and "flexible" -> name of an extractor
-    answers: Mapping[str, str]
+    # a reply ends before the first of these texts
+    stop: tuple[str, ...]
+    # "strict" and "flexible"
+    answers: Mapping[str, Rule]
+    # evaluation sets by name, each with a test split alone; without them the task itself has one
+    sets: Mapping[str, GenerationTask]
 
     @property
     def columns(self) -> list[str]:
         """The columns that the two templates name."""
-        fields = Formatter().parse(self.prompt + self.answer)
-        return list(dict.fromkeys(field for _, field, _, _ in fields if field))
+        return fields(self.prompt + self.answer)
+
+    def part(self, name: str | None) -> GenerationTask:
+        """The evaluation set of that name; the task itself where a row has none."""
+        return self.sets[name] if name else self
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,13 +153,68 @@ class LabelledTask(Task):
         return [*self.text, self.label_column]
 
 
-def _source(data: Mapping[str, Any]) -> HubSource | GeneratedSource:
+def fields(template: str) -> list[str]:
+    """The columns that a template names."""
+    found = (field for _, field, _, _ in Formatter().parse(template))
+    return list(dict.fromkeys(field for field in found if field))
+
+
+def _task(name: str, data: Mapping[str, Any], splits: Mapping[str, Any]) -> Task:
+    """The task, or one of its evaluation sets, from a mapping that is known to be right."""
+    sets = splits["test"].get("sets", {})
+    common = {
+        "name": name,
+        "kind": data["kind"],
+        "data_version": data["data_version"],
+        "score_version": data["score_version"],
+        "source": _source(data["source"]),
+        "splits": {split: _split(spec) for split, spec in splits.items() if "sets" not in spec},
+        "metrics": tuple(data["metrics"]),
+        "primary": data["primary"],
+    }
+    if data["kind"] == "generation":
+        return GenerationTask(
+            **common,
+            prompt=data["prompt"],
+            answer=data["answer"],
+            max_new_tokens=data["max_new_tokens"],
+            stop=tuple(data.get("stop", ())),
+            answers={role: _rule(rule) for role, rule in data["answers"].items()},
+            sets={one: _set(f"{name}/{one}", data, own) for one, own in sets.items()},
+        )
+    return LabelledTask(
+        **common,
+        text=tuple(data["columns"]["text"]),
+        label_column=data["columns"]["label"],
+        num_labels=data["num_labels"],
+    )
+
+
+def _set(name: str, data: Mapping[str, Any], own: Mapping[str, Any]) -> GenerationTask:
+    """One evaluation set: what it states itself, and the rest as the task has it."""
+    task = _task(name, {**data, **own}, {"test": own})
+    assert isinstance(task, GenerationTask)
+    return task
+
+
+def _source(data: Mapping[str, Any]) -> Source:
     arguments = {key: value for key, value in data.items() if key != "loader"}
-    return HubSource(**arguments) if data["loader"] == "hub" else GeneratedSource(**arguments)
+    if data["loader"] == "hub":
+        return HubSource(**arguments)
+    if data["loader"] == "generated":
+        return GeneratedSource(**arguments)
+    files = tuple((name, File(**file)) for name, file in data["files"].items())
+    return FilesSource(**arguments | {"files": files})
+
+
+def _rule(data: str | Mapping[str, str]) -> Rule:
+    if isinstance(data, str):
+        return Rule(data, data, "equal")
+    return Rule(data["prediction"], data["gold"], data.get("compare", "equal"))
 
 
 def _split(data: Mapping[str, Any]) -> SplitSpec:
-    return SplitSpec(data.get("from"), data["rows"])
+    return SplitSpec(data.get("from"), data["rows"], data.get("take") == "first")
 
 
 def _check_together(data: Mapping[str, Any], where: str) -> None:
@@ -161,16 +240,43 @@ def _check_num_labels(data: Mapping[str, Any], where: str) -> None:
 
 
 def _check_splits(data: Mapping[str, Any], where: str) -> None:
-    hub = data["source"]["loader"] == "hub"
     rest: set[str] = set()
     for name, split in data["splits"].items():
-        key = f"{where}: splits.{name}"
-        if hub != ("from" in split):
-            wanted = "needs 'from', a split of the source" if hub else "is generated; remove 'from'"
-            raise UserError(f"{key} {wanted}")
+        if "sets" in split:
+            _check_sets(data, where)
+            continue
+        _check_split(data["source"], split, f"{where}: splits.{name}")
         if split["rows"] is None:
-            if not hub:
-                raise UserError(f"{key}.rows: a generated split needs a number of rows")
             if split["from"] in rest:
-                raise UserError(f"{key}.rows: another split takes all of '{split['from']}' already")
+                raise UserError(
+                    f"{where}: splits.{name}.rows: another split takes all of '{split['from']}' "
+                    "already"
+                )
             rest.add(split["from"])
+
+
+def _check_split(source: Mapping[str, Any], split: Mapping[str, Any], key: str) -> None:
+    generated = source["loader"] == "generated"
+    if generated == ("from" in split):
+        wanted = (
+            "is generated; remove 'from'" if generated else "needs 'from', a split of the source"
+        )
+        raise UserError(f"{key} {wanted}")
+    if split["rows"] is None and (generated or split.get("take") == "first"):
+        what = "a generated split" if generated else "'take: first'"
+        raise UserError(f"{key}.rows: {what} needs a number of rows")
+    if source["loader"] == "files" and split["from"] not in source["files"]:
+        raise UserError(
+            f"{key}.from: '{split['from']}' is not one of source.files: "
+            f"{', '.join(source['files'])}"
+        )
+
+
+def _check_sets(data: Mapping[str, Any], where: str) -> None:
+    used = {data["splits"][name].get("from") for name in ("train", "selection")}
+    for name, own in data["splits"]["test"]["sets"].items():
+        key = f"{where}: splits.test.sets.{name}"
+        source = own.get("source", data["source"])
+        _check_split(source, own, key)
+        if source == data["source"] and own.get("from") in used:
+            raise UserError(f"{key}.from: '{own['from']}' is trained on or selected by")

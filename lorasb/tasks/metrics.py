@@ -38,16 +38,6 @@ class Accuracy(_Metric):
         return {"accuracy": float(accuracy_score(references, predictions))}
 
 
-class ExactMatch(_Metric):
-    """Share of extracted answers that equal the gold one; an empty text (no answer) is wrong."""
-
-    dtype = "string"
-
-    def _compute(self, predictions: Sequence[str], references: Sequence[str]) -> dict[str, float]:
-        pairs = zip(predictions, references, strict=True)
-        return {"exact_match": float(np.mean([found == gold != "" for found, gold in pairs]))}
-
-
 class Matthews(_Metric):
     """Matthews correlation of classes; 0 where all predictions or all references are one class."""
 
@@ -86,7 +76,6 @@ class Spearman(_Metric):
 
 METRICS: dict[str, type[_Metric]] = {
     "accuracy": Accuracy,
-    "exact_match": ExactMatch,
     "f1": F1,
     "matthews": Matthews,
     "pearson": Pearson,

@@ -6,17 +6,17 @@ import hashlib
 import json
 from pathlib import Path
 from statistics import median
-from string import Formatter
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from datasets import Dataset, Features, List, Value
+from datasets import Dataset, Features, List, Value, concatenate_datasets
 from transformers import PreTrainedTokenizerBase
 
 from lorasb.errors import UserError
 from lorasb.files import atomic, write_json
-from lorasb.tasks.base import SPLITS, GenerationTask, LabelledTask, Row, Task
+from lorasb.tasks.answers import EXTRACTORS
+from lorasb.tasks.base import SPLITS, GenerationTask, LabelledTask, Row, Task, fields
 from lorasb.tasks.collate import IGNORED
 from lorasb.tasks.sources import describe, load_rows
 
@@ -34,7 +34,8 @@ def prepare(
     Every row has `item`, its number at the source, and `input_ids`. A labelled task adds `labels`
     and, where the tokenizer makes them, `token_type_ids`. A generation task's training rows are
     prompt, answer and end-of-text token, cut at the end, with `labels` of -100 on the prompt; its
-    other rows are the prompt alone, cut at the front, and the gold `answer` as text.
+    other rows are the prompt alone, cut at the front, and the gold `answer` as text. Where the task
+    has evaluation sets, test rows name theirs in `set`, and `item` counts on from set to set.
 
     The manifest counts what was cut, dropped or empty, and has a hash of each split.
 
@@ -42,20 +43,15 @@ def prepare(
     ------
     UserError
         As `lorasb.tasks.sources.load_rows`; if the tokenizer lacks an end-of-text token; if no
-        row is left.
+        row is left; if a gold answer holds none for the task's extractor.
     """
     splits: dict[str, Dataset] = {}
     facts: dict[str, Any] = {}
     for split in SPLITS:
-        rows = load_rows(task, split, seed)
-        if isinstance(task, GenerationTask):
-            encode = _encode_answers if split == "train" else _encode_prompts
-            encoded, counts = encode(task, tokenizer, rows, max_length)
+        if isinstance(task, GenerationTask) and split == "test" and task.sets:
+            encoded, counts = _encode_sets(task, tokenizer, max_length, seed)
         else:
-            assert isinstance(task, LabelledTask)
-            encoded, counts = _encode_labelled(task, tokenizer, rows, max_length)
-        if not len(encoded):
-            raise UserError(f"task {task.name}: no row of the split {split} is left ({counts})")
+            encoded, counts = _encode_split(task, split, tokenizer, max_length, seed)
         splits[split] = encoded
         facts[split] = {**counts, **_facts(encoded, tokenizer)}
     manifest = {
@@ -94,6 +90,40 @@ def read_split(path: Path) -> Dataset:
         raise UserError(
             f"{path}: not a complete parquet file; delete it and run the rule 'prepare_task' again"
         ) from error
+
+
+def _encode_split(
+    task: Task, split: str, tokenizer: PreTrainedTokenizerBase, max_length: int, seed: int
+) -> tuple[Dataset, Counts]:
+    rows = load_rows(task, split, seed)
+    if isinstance(task, GenerationTask):
+        encode = _encode_answers if split == "train" else _encode_prompts
+        encoded, counts = encode(task, tokenizer, rows, max_length)
+    else:
+        assert isinstance(task, LabelledTask)
+        encoded, counts = _encode_labelled(task, tokenizer, rows, max_length)
+    if not len(encoded):
+        raise UserError(f"task {task.name}: no row of the split {split} is left ({counts})")
+    return encoded, counts
+
+
+def _encode_sets(
+    task: GenerationTask, tokenizer: PreTrainedTokenizerBase, max_length: int, seed: int
+) -> tuple[Dataset, dict[str, Any]]:
+    """The evaluation sets one after the other; `item` goes on from one to the next."""
+    parts: list[Dataset] = []
+    facts: dict[str, Any] = {}
+    start = 0
+    for name, one in task.sets.items():
+        encoded, counts = _encode_split(one, "test", tokenizer, max_length, seed)
+        items = [start + item for item in encoded["item"]]
+        start = max(items) + 1
+        # column by column, so that the types stay those of the features
+        encoded = encoded.remove_columns("item").add_column("item", items)
+        parts.append(encoded.add_column("set", [name] * len(items)))
+        facts[name] = {"source": describe(one), "rows": len(items), **counts}
+    totals = {key: sum(one[key] for one in facts.values()) for key in counts}
+    return concatenate_datasets(parts), {**totals, "sets": facts}
 
 
 def _encode_labelled(
@@ -144,6 +174,7 @@ def _encode_answers(
         "truncated": truncated,
         "dropped_empty_answers": len(rows) - len(kept),
         "dropped_long_prompts": len(kept) - len(data["item"]),
+        "empty_prompts": _empty_prompts(task, kept),
     }
     return Dataset.from_dict(data, features=features), counts
 
@@ -159,9 +190,11 @@ def _encode_prompts(
         "input_ids": [ids[-max_length:] for ids in prompts],
         "answer": [task.answer.format(**row) for row in kept],
     }
+    _check_gold(task, kept, data["answer"])
     counts = {
         "truncated": sum(len(ids) > max_length for ids in prompts),
         "dropped_empty_answers": len(rows) - len(kept),
+        "empty_prompts": _empty_prompts(task, kept),
     }
     features = Features({"item": Value("int64"), "input_ids": TOKENS, "answer": Value("string")})
     return Dataset.from_dict(data, features=features), counts
@@ -169,22 +202,41 @@ def _encode_prompts(
 
 def _answered(task: GenerationTask, rows: list[Row]) -> list[Row]:
     """The rows whose answer is not empty."""
-    fields = [field for _, field, _, _ in Formatter().parse(task.answer) if field]
-    kept = [row for row in rows if all(str(row[field]).strip() for field in fields)]
+    kept = [row for row in rows if all(str(row[name]).strip() for name in fields(task.answer))]
     if not kept:
         raise UserError(f"task {task.name}: all answers are empty; see the template 'answer'")
     return kept
 
 
+def _empty_prompts(task: GenerationTask, rows: list[Row]) -> int:
+    names = fields(task.prompt)
+    return sum(any(not str(row[name]).strip() for name in names) for row in rows)
+
+
+def _check_gold(task: GenerationTask, rows: list[Row], answers: list[str]) -> None:
+    """Refuse rows that no reply could answer rightly, before anything is trained."""
+    for role, rule in task.answers.items():
+        for row, answer in zip(rows, answers, strict=True):
+            if EXTRACTORS[rule.gold](answer) is None:
+                raise UserError(
+                    f"task {task.name}, row {row['item']}: the extractor {rule.gold} "
+                    f"(answers.{role}) finds nothing in the gold answer {answer!r}"
+                )
+
+
 def _facts(rows: Dataset, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
     """Row and token counts, and a hash of the content that no file format changes."""
     lengths, unknown, digest = [], 0, hashlib.sha256()
+    contents: set[str] = set()
     for row in rows.to_list():
         lengths.append(len(row["input_ids"]))
         unknown += row["input_ids"].count(tokenizer.unk_token_id)
         digest.update(json.dumps(row, sort_keys=True).encode() + b"\n")
+        contents.add(json.dumps(row | {"item": None}, sort_keys=True))
     return {
         "rows": len(rows),
+        # kept: the data sets have them, and so do published scores
+        "duplicates": len(rows) - len(contents),
         "tokens": {"min": min(lengths), "median": median(lengths), "max": max(lengths)},
         "unknown_tokens": unknown,
         "sha256": digest.hexdigest(),

@@ -1,4 +1,4 @@
-"""Rows of a task, from the hub or from a generated family, checked before anything uses them."""
+"""Rows of a task, from the hub, from files or generated, checked before anything uses them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from datasets import Dataset, load_dataset
@@ -15,7 +16,15 @@ from datasets.exceptions import DatasetNotFoundError
 
 from lorasb.errors import UserError
 from lorasb.seeding import generator
-from lorasb.tasks.base import GeneratedSource, HubSource, LabelledTask, Row, Task
+from lorasb.tasks.base import (
+    FilesSource,
+    GeneratedSource,
+    HubSource,
+    LabelledTask,
+    Row,
+    Task,
+)
+from lorasb.tasks.files import load_file, used_files
 
 COMMIT = re.compile("[0-9a-f]{40}")
 # who takes rows first: a change of the training rows leaves the other two as they are
@@ -43,7 +52,7 @@ def load_rows(task: Task, split: str, seed: int) -> list[Row]:
         items = list(range(len(rows)))
         _check_columns(task, list(rows[0]), where)
     else:
-        whole = _load_hub(task.source, str(spec.origin))
+        whole = _load(task.source, str(spec.origin))
         _check_columns(task, whole.column_names, where)
         items = _share(task, split, len(whole), seed)
         rows = whole.select_columns(task.columns).select(items).to_list()
@@ -52,12 +61,23 @@ def load_rows(task: Task, split: str, seed: int) -> list[Row]:
     return rows
 
 
-def describe(task: Task) -> dict[str, str | None]:
-    """Where the rows come from, for the manifest; `commit` is what the cache really holds."""
+def describe(task: Task) -> dict[str, Any]:
+    """Where the rows come from, for the manifest.
+
+    `commit` is what the hub's cache really holds; files have the checksum of what was read.
+    """
     if isinstance(task.source, GeneratedSource):
         return {"loader": "generated", "family": task.source.family}
-    found = _load_hub(task.source, str(task.splits["train"].origin))
+    origins = {str(spec.origin) for spec in task.splits.values()}
+    if isinstance(task.source, FilesSource):
+        used = used_files(task.source, origins)
+        return {"loader": "files", **vars(task.source), "files": used}
+    found = _load_hub(task.source, str(next(iter(task.splits.values())).origin))
     return {"loader": "hub", **vars(task.source), "commit": _commit(found)}
+
+
+def _load(source: HubSource | FilesSource, split: str) -> Dataset:
+    return load_file(source, split) if isinstance(source, FilesSource) else _load_hub(source, split)
 
 
 @cache
@@ -83,7 +103,9 @@ def _commit(rows: Dataset) -> str | None:
 def _share(task: Task, split: str, available: int, seed: int) -> list[int]:
     """Row numbers of `split` among the splits that come from the same split of the source."""
     origin = task.splits[split].origin
-    sharing = [name for name in TAKING_ORDER if task.splits[name].origin == origin]
+    sharing = [
+        name for name in TAKING_ORDER if name in task.splits and task.splits[name].origin == origin
+    ]
     sharing.sort(key=lambda name: task.splits[name].rows is None)
     asked = sum(task.splits[name].rows or 1 for name in sharing)
     if asked > available:
@@ -93,11 +115,16 @@ def _share(task: Task, split: str, available: int, seed: int) -> list[int]:
         )
     random = generator(seed, f"splits/{task.name}/{origin}")
     left = torch.randperm(available, generator=random).tolist()
+    # those that take the first rows come before those that draw
+    sharing.sort(key=lambda name: not task.splits[name].first)
     for name in sharing:
-        rows = task.splits[name].rows
-        taken, left = (left, []) if rows is None else (left[:rows], left[rows:])
+        spec = task.splits[name]
+        order = sorted(left) if spec.first else left
+        taken = order if spec.rows is None else order[: spec.rows]
         if name == split:
             break
+        gone = set(taken)
+        left = [row for row in left if row not in gone]
     return sorted(taken)
 
 

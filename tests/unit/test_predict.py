@@ -10,7 +10,13 @@ from transformers import GenerationConfig, PreTrainedModel
 
 from lorasb.errors import UserError
 from lorasb.predict import predict
-from tests.unit.text import generation_task, labelled_task, regression_task, word_tokenizer
+from tests.unit.text import (
+    generation_task,
+    labelled_task,
+    regression_task,
+    sets_task,
+    word_tokenizer,
+)
 from tests.unit.tiny import sequences, tiny_bert, tiny_llama, train
 
 NEW_TOKENS = 6
@@ -82,6 +88,35 @@ def test_an_answer_stops_at_the_end_of_text_token():
     expected = answer[: answer.index(stop)]
     assert found[0]["prediction"] == tokenizer.decode(expected)
     assert len(expected) < NEW_TOKENS - 1
+
+
+def test_an_answer_ends_before_the_first_stop_text():
+    whole = [row["prediction"] for row in generate(tiny_llama(0), 3)]
+    words = whole[0].split()
+    task = generation_task(max_new_tokens=NEW_TOKENS, stop=[words[-1], words[2], "never"])
+    found = predict(tiny_llama(0), word_tokenizer(), task, prompts(), batch_size=3, progress=False)
+    cut = min(whole[0].index(word) for word in (words[-1], words[2]))
+    assert found[0]["prediction"] == whole[0][:cut].strip()
+    assert len(found[0]["prediction"]) < len(whole[0])
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 100])
+def test_each_evaluation_set_has_its_own_length(batch_size):
+    names = ["long", "short", "long", "short", "short", "long", "long"]
+    rows = [row | {"set": name} for row, name in zip(prompts().to_list(), names, strict=True)]
+    found = predict(
+        tiny_llama(0),
+        word_tokenizer(),
+        sets_task(max_new_tokens=NEW_TOKENS),
+        Dataset.from_list(rows),
+        batch_size=batch_size,
+        progress=False,
+    )
+    whole = [row["prediction"] for row in generate(tiny_llama(0), 1)]
+    for name, row, text in zip(names, found, whole, strict=True):
+        words = text.split()
+        assert row["prediction"].split() == (words[:2] if name == "short" else words)
+    assert [row["item"] for row in found] == [10 + index for index in range(len(LENGTHS))]
 
 
 def test_padding_with_the_end_of_text_token_changes_no_answer():

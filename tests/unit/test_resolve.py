@@ -57,6 +57,25 @@ def test_hash_does_not_change_with_what_it_does_not(project, file, old, new):
     assert resolve.cell_hash(CELL) == before
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "data", "score"),
+    [
+        ("flexible: true_false", "flexible: choice", False, True),
+        ("flexible: choice", "flexible: option", False, True),
+        ("from: boolq", "from: piqa", True, False),
+        ("score_version: 1", "score_version: 2", False, True),
+        ("max_new_tokens: 32", "max_new_tokens: 16", True, False),
+    ],
+)
+def test_rules_of_evaluation_sets_concern_scoring_alone(project, old, new, data, score):
+    changed(project, STUDY, "tasks: [", "tasks: [commonsense, ")
+    names = ("quickstart", "quickstart-llama", "commonsense")
+    before = resolve.data_hash(*names), resolve.score_hash("commonsense")
+    changed(project, "config/tasks/commonsense.yaml", old, new)
+    after = resolve.data_hash(*names), resolve.score_hash("commonsense")
+    assert (before[0] != after[0], before[1] != after[1]) == (data, score)
+
+
 def test_only_methods_that_start_from_a_gradient_depend_on_its_settings(project):
     other = Cell("quickstart", "quickstart-llama", "world", "lora-xs", 16, "1e-2", 0)
     before = resolve.cell_hash(other)

@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from datasets import Dataset
@@ -13,7 +14,7 @@ from lorasb.files import write_jsonl
 from lorasb.score import ITEM_COLUMNS, METRIC_COLUMNS, score_cells, score_rows
 from lorasb.tasks.base import Task
 from lorasb.tasks.prepare import write_prepared
-from tests.unit.text import generation_task, labelled_task, regression_task
+from tests.unit.text import generation_task, labelled_task, regression_task, sets_task
 
 ANSWERS = ["1 + 2 = 3 .", "5 .", "7 ."]
 
@@ -52,6 +53,22 @@ def test_empty_and_endless_predictions_are_wrong_answers():
 def test_a_gold_answer_without_an_answer_is_refused():
     with pytest.raises(UserError, match=r"item 1: the extractor last_number \(answers.flexible\)"):
         score_rows(generation_task(), rows(["3", "5"], ["3", "five"]))
+
+
+def test_a_rule_with_two_extractors_and_a_comparator():
+    rules = {
+        "strict": {"prediction": "stated_latex", "gold": "boxed_latex"},
+        "flexible": {
+            "prediction": "last_expression",
+            "gold": "boxed_expression",
+            "compare": "math_verify",
+        },
+    }
+    gold = "so \\boxed{(x+1)^2}"
+    replies = ["The answer is: (x+1)^2", "The answer is: x^2+2x+1", "\\frac", ""]
+    metrics, items = score_rows(generation_task(answers=rules), rows(replies, [gold] * 4))
+    assert metrics == {"accuracy_strict": 0.25, "accuracy_flexible": 0.5}
+    assert [row["correct"] for row in items] == [1.0, 1.0, 0.0, 0.0]
 
 
 def test_classes():
@@ -136,6 +153,8 @@ def test_tables_of_two_cells(study):
     # second cell: 1 true positive, 1 false positive, 1 false negative
     assert metrics["value"].tolist() == pytest.approx([1.0, 1.0, 1 / 3, 0.5])
     assert set(metrics["split"]) == {"test"}
+    assert metrics["set"].isna().all()
+    assert set(items["set"]) == {""}
     assert items["item"].tolist() == [3, 5, 8, 3, 5, 8]
     assert items["metric"].unique().tolist() == ["accuracy"]
     assert items["correct"].tolist() == [1.0, 1.0, 1.0, 1.0, 0.0, 0.0]
@@ -173,6 +192,32 @@ def test_generated_answers_are_compared_with_the_split(tmp_path):
     assert metrics["value"].tolist() == [0.5, 0.5]
     assert items["prediction"].isna().all()
     assert items["correct"].tolist() == [1.0, 0.0]
+
+
+def test_each_evaluation_set_has_its_score_and_the_split_their_mean(tmp_path):
+    gold = ["5", "6", "7", "option1", "option2"]
+    sets = ["short"] * 3 + ["long"] * 2
+    study = Study(tmp_path, sets_task(), {"item": list(range(5)), "answer": gold, "set": sets})
+    # "so 6" is right by short's flexible rule only; long's looks for options
+    study.add(rows(["5", "so 6", "no", "option1", "2"], gold))
+    study.add(rows(gold, gold), seed=1)
+    metrics, items = study.score()
+    one = metrics[metrics["seed"] == 0].fillna({"set": ""})
+    assert one[["set", "metric", "items"]].values.tolist() == [
+        ["", "accuracy_flexible", 5],
+        ["", "accuracy_strict", 5],
+        ["short", "accuracy_flexible", 3],
+        ["short", "accuracy_strict", 3],
+        ["long", "accuracy_flexible", 2],
+        ["long", "accuracy_strict", 2],
+    ]
+    flexible, strict = [2 / 3, 1 / 2], [1 / 3, 1 / 2]
+    expected = [np.mean(flexible), np.mean(strict)]
+    expected += [flexible[0], strict[0], flexible[1], strict[1]]
+    assert one["value"].tolist() == pytest.approx(expected)
+    assert metrics.loc[metrics["seed"] == 1, "value"].eq(1.0).all()
+    assert items["set"].tolist() == sets * 2
+    assert items["correct"].tolist() == [1.0, 1.0, 0.0, 1.0, 0.0] + [1.0] * 5
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,49 @@ LABELLED = {
 }
 
 
+SET = {"from": "test", "rows": None}
+SETS = {
+    "label": "Sets",
+    "kind": "generation",
+    "data_version": 1,
+    "score_version": 1,
+    "source": {"loader": "hub", "path": "someone/training", "name": None, "revision": None},
+    "splits": {
+        "train": {"from": "train", "rows": None},
+        "selection": {"from": "train", "rows": 2},
+        "test": {
+            "sets": {
+                "short": SET | {"max_new_tokens": 2},
+                "long": SET
+                | {
+                    "source": {
+                        "loader": "hub",
+                        "path": "someone/other",
+                        "name": None,
+                        "revision": None,
+                    },
+                    "prompt": "w30 {question}",
+                    "answers": {"strict": "whole_answer", "flexible": "option"},
+                },
+            }
+        },
+    },
+    "prompt": "{question}",
+    "answer": "{answer}",
+    "max_new_tokens": 5,
+    "answers": {"strict": "whole_answer", "flexible": "last_number"},
+    "metrics": ["accuracy_flexible", "accuracy_strict"],
+    "primary": "accuracy_flexible",
+}
+
+
+def sets_task(**changes: Any) -> GenerationTask:
+    """A task with two evaluation sets, the second with a source, prompt and rule of its own."""
+    task = Task.from_config("sets", SETS | changes)
+    assert isinstance(task, GenerationTask)
+    return task
+
+
 def generation_task(**changes: Any) -> GenerationTask:
     task = Task.from_config("generated", GENERATED | changes)
     assert isinstance(task, GenerationTask)

@@ -57,6 +57,21 @@ def test_differences_are_those_of_the_items(tasks):
         assert row.p_holm >= row.p_value
 
 
+def test_evaluation_sets_are_compared_one_by_one():
+    items = make_tables(tasks=1).items
+    half = items["item"] < items["item"].max() / 2
+    table = compared(items.assign(set=np.where(half, "first", "second")))
+    assert table["set"].tolist() == ["first"] * 11 + ["second"] * 11
+    alone = compared(items[half])
+    pd.testing.assert_series_equal(table["difference"][:11], alone["difference"])
+    # the family of the adjustment is the task, with all its sets
+    assert table["p_holm"].tolist() == pytest.approx(stats.holm(table["p_value"]))
+    assert set(paired_differences.printed(table)["Task"].str.split(", ").str[-1]) == {
+        "first",
+        "second",
+    }
+
+
 def test_holm_is_within_a_task(tables):
     table = compared(tables.items)
     for _, part in table.groupby("task"):

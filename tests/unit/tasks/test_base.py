@@ -7,10 +7,18 @@ import pytest
 from lorasb import config
 from lorasb.errors import UserError
 from lorasb.tasks.base import GenerationTask, LabelledTask, Task
-from tests.unit.text import GENERATED, LABELLED, generation_task, labelled_task
+from tests.unit.text import (
+    GENERATED,
+    LABELLED,
+    SET,
+    SETS,
+    generation_task,
+    labelled_task,
+    sets_task,
+)
 
 ROOT = Path(__file__).resolve().parents[3]
-SLUGS = ["arithmetic", "cola", "mrpc", "sentences", "sst2", "stsb", "world"]
+SLUGS = sorted(path.stem for path in (ROOT / "config/tasks").glob("*.yaml"))
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +63,70 @@ def test_columns_are_those_that_the_templates_name():
     assert labelled_task().columns == ["sentence", "label"]
 
 
+def test_a_set_states_what_differs_and_inherits_the_rest():
+    task = sets_task(stop=["Question:"])
+    short, long = task.sets["short"], task.sets["long"]
+    assert (short.max_new_tokens, long.max_new_tokens, task.max_new_tokens) == (2, 5, 5)
+    assert (short.prompt, long.prompt) == ("{question}", "w30 {question}")
+    assert short.source == task.source
+    assert long.source != task.source
+    assert short.answers == task.answers
+    assert long.answers["flexible"].prediction == "option"
+    assert short.stop == long.stop == ("Question:",)
+    assert set(task.splits) == {"train", "selection"}
+    assert set(short.splits) == {"test"}
+    assert task.part("long") is long
+    assert task.part("") is task.part(None) is task
+
+
+def test_the_authors_prompts():
+    """As their code has them: another prompt at evaluation than in training."""
+    start = (
+        "Below is an instruction that describes a task. "
+        "Write a response that appropriately completes the request.\n\n"
+    )
+    maths = Task.from_config("m", config.load_task_config("metamath-authors"))
+    assert isinstance(maths, GenerationTask)
+    assert maths.prompt == f"{start}### Instruction:\n{{query}}\n\n### Response:"
+    end = "\n\n### Response: Let's think step by step."
+    for name, column, tokens in (("gsm8k", "question", 256), ("math", "problem", 512)):
+        one = maths.sets[name]
+        assert one.prompt == f"{start}### Instruction:\n{{{column}}}{end}"
+        assert one.max_new_tokens == tokens
+        assert one.stop == ("Instruction:", "Instruction", "Response:", "Response")
+    sense = Task.from_config("c", config.load_task_config("commonsense-authors"))
+    assert isinstance(sense, GenerationTask)
+    blanks = " " * 12
+    middle = f"{blanks}### Instruction:\n{blanks}{{instruction}}\n\n"
+    assert sense.prompt == f"{start}{middle}{blanks}### Response:\n{blanks}"
+    assert len(sense.sets) == 8
+    for one in sense.sets.values():
+        assert one.prompt == f"{start}### Instruction:\n{{instruction}}\n\n### Response:\n"
+        assert one.max_new_tokens == 32
+
+
+@pytest.mark.parametrize("slug", ["metamath", "commonsense"])
+def test_our_prompts_are_the_same_in_training_and_evaluation(slug):
+    task = Task.from_config(slug, config.load_task_config(slug))
+    assert isinstance(task, GenerationTask)
+    for one in task.sets.values():
+        found = one.prompt.replace("{question}", "{query}").replace("{problem}", "{query}")
+        assert found == task.prompt
+        assert one.stop == ()
+
+
 HUB_SPLITS = LABELLED["splits"]
+FILES = {
+    "loader": "files",
+    "folder": None,
+    "url": "https://host",
+    "revision": "1",
+    "files": {"train": {"path": "a.json", "rows": None, "sha256": None}},
+}
+
+
+def with_sets(**sets):
+    return {"splits": SETS["splits"] | {"test": {"sets": sets}}}
 
 
 @pytest.mark.parametrize(
@@ -71,6 +142,21 @@ HUB_SPLITS = LABELLED["splits"]
             GENERATED,
             {"answers": {"strict": "whole_answer", "flexible": "nope"}},
             "answers.flexible: 'nope' is not one of",
+        ),
+        (
+            GENERATED,
+            {"answers": {"strict": "option", "flexible": {"prediction": "option"}}},
+            "answers.flexible: 'gold' is a required",
+        ),
+        (
+            GENERATED,
+            {
+                "answers": {
+                    "strict": "option",
+                    "flexible": {"prediction": "option", "gold": "option", "compare": "eval"},
+                }
+            },
+            "answers.flexible.compare: 'eval' is not one of",
         ),
         (GENERATED, {"primary": "accuracy"}, "primary: 'accuracy' is not one of metrics"),
         (GENERATED, {"metrics": []}, "metrics: [] should be non-empty"),
@@ -89,6 +175,40 @@ HUB_SPLITS = LABELLED["splits"]
             {"splits": GENERATED["splits"] | {"test": {"rows": None}}},
             "splits.test.rows: a generated split needs a number of rows",
         ),
+        (LABELLED, {"source": FILES}, "splits.test.from: 'validation' is not one of source.files"),
+        (LABELLED, {"source": FILES | {"url": "ftp://host"}}, "where to download from"),
+        (LABELLED, {"source": FILES | {"files": {}}}, "source.files: {} should be non-empty"),
+        (
+            LABELLED,
+            {"source": FILES | {"files": {"x": {"path": "a.csv", "rows": None, "sha256": None}}}},
+            "source.files.x.path: 'a.csv' does not match",
+        ),
+        (
+            LABELLED,
+            {"source": FILES | {"files": {"x": {"path": "a.json", "rows": None, "sha256": "0"}}}},
+            "source.files.x.sha256: '0' does not match",
+        ),
+        (
+            LABELLED,
+            {"splits": HUB_SPLITS | {"train": {"from": "train", "rows": None, "take": "first"}}},
+            "splits.train.rows: 'take: first' needs a number of rows",
+        ),
+        (
+            LABELLED,
+            {"splits": HUB_SPLITS | {"train": {"from": "train", "rows": 3, "take": "last"}}},
+            "splits.train.take: 'last' is not one of",
+        ),
+        (LABELLED, with_sets(one=SET), "unknown key 'sets'; known: from"),
+        (SETS, with_sets(), "splits.test.sets: {} should be non-empty"),
+        (SETS, with_sets(One=SET), "'One' does not match"),
+        (SETS, with_sets(one=SET | {"label": 3}), "unknown key 'label'"),
+        (SETS, with_sets(one={"rows": None}), "'from' is a required property"),
+        (
+            SETS,
+            with_sets(one={"from": "train", "rows": 5}),
+            "splits.test.sets.one.from: 'train' is trained on or selected by",
+        ),
+        (SETS, {"stop": [""]}, "stop.0: '' should be non-empty"),
         (
             LABELLED,
             {"splits": HUB_SPLITS | {"selection": {"from": "train", "rows": None}}},

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from lorasb.tasks import base
-from lorasb.tasks.answers import EXTRACTORS
+from lorasb.tasks.answers import COMPARATORS, EXTRACTORS
 from lorasb.tasks.metrics import METRICS, compute
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -66,10 +66,6 @@ def test_spearman_is_pearson_of_mean_ranks():
     assert compute("spearman", found, gold) == pytest.approx(expected, abs=CLOSE)
 
 
-def test_exact_match_counts_no_answer_as_wrong():
-    assert compute("exact_match", ["", "4", "5", ""], ["4", "4", "4", ""]) == 0.25
-
-
 @pytest.mark.parametrize(
     ("name", "found", "gold"),
     [
@@ -87,9 +83,7 @@ def test_what_is_not_defined_is_zero(name, found, gold):
 
 def test_all_are_evaluate_metrics_and_every_task_knows_them():
     assert all(issubclass(metric, evaluate.Metric) for metric in METRICS.values())
-    assert base.METRICS["classification"] | base.METRICS["regression"] == set(METRICS) - {
-        "exact_match"
-    }
+    assert base.METRICS["classification"] | base.METRICS["regression"] == set(METRICS)
 
 
 def test_the_schema_lists_the_metrics_and_extractors_that_there_are():
@@ -100,6 +94,8 @@ def test_the_schema_lists_the_metrics_and_extractors_that_there_are():
     assert set(labelled) == base.METRICS["classification"] | base.METRICS["regression"]
     assert set(generation) == base.METRICS["generation"]
     assert set(definitions["extractor"]["enum"]) == set(EXTRACTORS)
+    comparators = definitions["rule"]["then"]["properties"]["compare"]["enum"]
+    assert set(comparators) == set(COMPARATORS)
 
 
 def test_the_global_generator_is_left_alone():
@@ -116,8 +112,7 @@ def test_nothing_is_written_to_the_home_folder(tmp_path):
     code = (
         "from lorasb.tasks.metrics import METRICS, compute\n"
         "for name in METRICS:\n"
-        "    gold = ['a', 'b'] if name == 'exact_match' else [0, 1]\n"
-        "    print(round(compute(name, gold, gold), 12))"
+        "    print(round(compute(name, [0, 1], [0, 1]), 12))"
     )
     kept = {
         name: value for name, value in os.environ.items() if not name.startswith(("HF_", "XDG_"))

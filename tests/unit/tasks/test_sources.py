@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import datasets.config
@@ -9,10 +10,12 @@ from datasets import Dataset
 from lorasb import config
 from lorasb.errors import UserError
 from lorasb.tasks import sources
-from lorasb.tasks.base import Task
+from lorasb.tasks.base import GenerationTask, Task
+from lorasb.tasks.files import load_file
 from lorasb.tasks.sources import describe, load_rows
+from tests.offline import LLM_ADAPTERS, offline_config
 from tests.unit.tasks.test_base import ROOT
-from tests.unit.text import generation_task, labelled_task, regression_task
+from tests.unit.text import generation_task, labelled_task, regression_task, sets_task
 
 ROWS = 20
 TEST = {"from": "validation", "rows": None}
@@ -22,6 +25,7 @@ TEST = {"from": "validation", "rows": None}
 def no_memory():
     """Forget the data sets that other tests loaded."""
     sources._load_hub.cache_clear()
+    load_file.cache_clear()
 
 
 @pytest.fixture
@@ -91,6 +95,61 @@ def test_the_split_that_takes_the_rest_waits_for_the_others(hub):
     parts = [items(task, split) for split in ("train", "selection", "test")]
     assert [len(part) for part in parts] == [7, 4, 9]
     assert sorted(item for part in parts for item in part) == list(range(ROWS))
+
+
+def test_the_first_rows_are_taken_and_others_are_drawn_from_the_rest(hub):
+    first = {"train": {"from": "train", "rows": 12, "take": "first"}}
+    task = labelled_task(splits=first | cut(selection=4) | {"test": TEST})
+    assert items(task, "train") == list(range(12))
+    drawn = items(task, "selection")
+    assert len(drawn) == 4
+    assert set(drawn) <= set(range(12, ROWS))
+    assert drawn != items(task, "selection", 1)
+    assert items(task, "train", 1) == list(range(12))
+
+
+def test_an_evaluation_set_has_its_own_source(monkeypatch):
+    def load(path: str, *_: Any, **__: Any) -> Dataset:
+        rows = [f"{path} {index}" for index in range(6)]
+        return Dataset.from_dict({"question": rows, "answer": rows})
+
+    monkeypatch.setattr(sources, "load_dataset", load)
+    task = sets_task()
+    assert items(task.sets["long"], "test") == list(range(6))
+    assert load_rows(task.sets["long"], "test", 0)[2]["question"] == "someone/other 2"
+    assert load_rows(task.sets["short"], "test", 0)[2]["question"] == "someone/training 2"
+    # rows of another source, although the split has the same name
+    assert len(items(task, "train")) == 4
+
+
+def commonsense(monkeypatch: pytest.MonkeyPatch, folder: Path) -> GenerationTask:
+    monkeypatch.chdir(ROOT)
+    data = offline_config(config.load_task_config("commonsense"), folder)
+    task = Task.from_config("commonsense", data)
+    assert isinstance(task, GenerationTask)
+    return task
+
+
+def test_real_files(llm_adapters, monkeypatch):
+    task = commonsense(monkeypatch, llm_adapters)
+    train, selection = load_rows(task, "train", 0), load_rows(task, "selection", 0)
+    assert (len(train), len(selection)) == (74_265 - 500, 500)
+    assert not {row["item"] for row in train} & {row["item"] for row in selection}
+    assert sum(len(load_rows(one, "test", 0)) for one in task.sets.values()) == 22_419
+    source = describe(task)
+    assert list(source["files"]) == ["train"]
+    assert (source["loader"], len(source["files"]["train"]["sha256"])) == ("files", 64)
+
+
+def test_missing_columns_of_a_file_are_named(tmp_path, monkeypatch):
+    for name in LLM_ADAPTERS:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text('[{"instruction": "x", "answer": "true"}]')
+    task = commonsense(monkeypatch, tmp_path)
+    with pytest.raises(UserError, match="no column 'output'; the data set has: instruction, answ"):
+        load_rows(task, "train", 0)
+    with pytest.raises(UserError, match=r"boolq/test\.json: 1 rows, not 3270"):
+        load_rows(task.sets["boolq"], "test", 0)
 
 
 @pytest.mark.parametrize(
@@ -174,7 +233,15 @@ def glue(slug: str, monkeypatch: pytest.MonkeyPatch, **source: Any) -> Task:
 
 
 @pytest.mark.parametrize(
-    ("slug", "train", "test"), [("mrpc", 3668, 408), ("stsb", 5749, 1500), ("cola", 8551, 1043)]
+    ("slug", "train", "test"),
+    [
+        ("mrpc", 3668, 408),
+        ("stsb", 5749, 1500),
+        ("cola", 8551, 1043),
+        ("rte", 2490, 277),
+        ("qnli", 9999, 5463),  # of 104,743
+        ("gsm8k", 7473, 1319),
+    ],
 )
 def test_real_rows(slug, train, test, offline_hub, monkeypatch):
     task = glue(slug, monkeypatch)

@@ -1,15 +1,8 @@
-"""Extractors: from a model's text to the answer that is compared with the gold text's.
-
-An extractor takes a text and gives a string in one normal form, or None where there is no answer.
-Tasks name two of them: a strict one, and a flexible one that forgives words around the answer.
-"""
+"""Answers that are words: the whole text, or its last number as it is written."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-
-Extractor = Callable[[str], str | None]
 
 NUMBER = re.compile(
     r"""
@@ -22,7 +15,6 @@ NUMBER = re.compile(
     """,
     re.VERBOSE,
 )
-OPTION = re.compile(r"\boption ?([0-9]+)\b")
 
 
 def whole_answer(text: str) -> str | None:
@@ -40,19 +32,11 @@ def last_number(text: str) -> str | None:
     if not numbers:
         return None
     sign, digits = numbers[-1]
+    return plain_number(sign, digits)
+
+
+def plain_number(sign: str, digits: str) -> str:
+    """A decimal number without separators, leading zeros and trailing zeros after the point."""
     whole, _, fraction = digits.replace(",", "").partition(".")
     normal = f"{whole.lstrip('0') or '0'}.{fraction.rstrip('0')}".rstrip(".")
     return f"-{normal}" if sign == "-" and normal != "0" else normal
-
-
-def option(text: str) -> str | None:
-    """The first `optionN` in the text, in any case; the rule of the commonsense benchmarks."""
-    found = OPTION.search(text.lower())
-    return f"option{found[1]}" if found else None
-
-
-EXTRACTORS: dict[str, Extractor] = {
-    "last_number": last_number,
-    "option": option,
-    "whole_answer": whole_answer,
-}

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from lorasb.tasks.answers import EXTRACTORS, last_number, option, whole_answer
+from lorasb.tasks.answers.plain import last_number, whole_answer
 
 
 @pytest.mark.parametrize(
@@ -54,29 +54,3 @@ def test_whole_answer(text, answer):
 )
 def test_last_number(text, answer):
     assert last_number(text) == answer
-
-
-@pytest.mark.parametrize(
-    ("text", "answer"),
-    [
-        ("value is option3 .", "option3"),
-        ("The answer is Option2.", "option2"),
-        ("OPTION 4", "option4"),
-        ("option1 or option2", "option1"),
-        ("option12", "option12"),
-        ("options3", None),
-        ("nooption3", None),
-        ("3", None),
-        ("I would rather not say.", None),
-        ("", None),
-    ],
-)
-def test_option(text, answer):
-    assert option(text) == answer
-
-
-@pytest.mark.parametrize("name", sorted(EXTRACTORS))
-@pytest.mark.parametrize("text", ["option2 is -1,000.50 .", "7", "value  is option3 ."])
-def test_an_answer_in_normal_form_stays(name, text):
-    answer = EXTRACTORS[name](text)
-    assert answer is None or EXTRACTORS[name](answer) == answer
