@@ -17,6 +17,9 @@ from lorasb.errors import UserError
 from lorasb.grid import Cell, largest_rank, points, selected_rates
 from lorasb.registry import variant_method
 
+# Raised when cells would keep something else along training; final cells run again
+SNAPSHOTS = 2
+
 
 @dataclass(frozen=True)
 class Resolved:
@@ -83,10 +86,11 @@ def point_hash(study: str, model: str, task: str, variant: str, rank: int) -> st
 
 
 def cell_hash(cell: Cell) -> str:
-    """Changes when the trained weights of the cell would."""
-    probe = resolve(cell.study, cell.model, cell.task).settings["probe"]
+    """Changes when the trained weights of the cell would, or what a final cell keeps of them."""
+    points = resolve(cell.study, cell.model, cell.task).settings["probe"]["points"]
+    kept = points if cell.split == "selection" else [points, SNAPSHOTS]
     point = _point_key(cell.study, cell.model, cell.task, cell.variant, cell.rank)
-    return _hash([point, cell.lr, cell.seed, probe["points"]])
+    return _hash([point, cell.lr, cell.seed, kept])
 
 
 def stale_rates(study: str) -> list[str]:
