@@ -76,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     ):
         verb = _verb(verbs, name, run, arguments, text)
         verb.add_argument("--available", action="store_true", help="leave out cells that failed")
+    _verb(verbs, "check-claims", _check_claims, ("study",), "claims that need no training run")
     _verb(verbs, "publish", _publish, ("study",), "copy tables to results/published")
     _verb(verbs, "count", _count, ("model", "method", "rank"), "closed-form parameter counts")
     pretrain = _verb(verbs, "pretrain", _pretrain, (threads,), "build the bundled model again")
@@ -179,6 +180,12 @@ def _collect_sweep(arguments: Arguments) -> None:
     from lorasb.collect import collect_sweep
 
     collect_sweep(arguments.study, available=arguments.available)
+
+
+def _check_claims(arguments: Arguments) -> None:
+    from lorasb.ledger import write_exact_claims
+
+    write_exact_claims(arguments.study)
 
 
 def _publish(arguments: Arguments) -> None:

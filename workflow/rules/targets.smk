@@ -1,6 +1,6 @@
 # What people ask for by name; no rule here computes anything.
 
-TABLE_NAMES = ["accuracy", "costs", "paired_differences"]
+TABLE_NAMES = ["accuracy", "costs", "paired_differences", "claims"]
 if checked(lorasb_config.load_study, STUDY)["learning_rates"] == "selected":
     TABLE_NAMES.append("learning_rates")
 FIGURE_NAMES = ["score_vs_trainable", "score_vs_stored", "training_loss"]
