@@ -121,10 +121,15 @@ def studies_that_predict_with_training() -> list[str]:
     ]
 
 
+def keeps_snapshots(study: str) -> bool:
+    """Whether the study's cells keep what they train, so that gradients can be probed."""
+    return _study_settings(study)["probe"]["points"] > 0
+
+
 def compares_directions(study: str) -> bool:
     """Whether the study keeps updates and has the variant that they are compared with."""
-    probe = _study_settings(study)["probe"]
-    return probe["points"] > 0 and probe["reference"] in config.load_study(study)["variants"]
+    reference = _study_settings(study)["probe"]["reference"]
+    return keeps_snapshots(study) and reference in config.load_study(study)["variants"]
 
 
 def total_steps(settings: config.Mapping, rows: int) -> int:

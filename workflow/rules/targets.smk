@@ -6,6 +6,9 @@ if checked(lorasb_config.load_study, STUDY)["learning_rates"] == "selected":
 FIGURE_NAMES = ["score_vs_trainable", "score_vs_stored", "training_loss"]
 if checked(resolve.compares_directions, STUDY):
     FIGURE_NAMES.append("direction_preservation")
+if checked(resolve.keeps_snapshots, STUDY):
+    FIGURE_NAMES += ["gradient_alignment", "subspace_energy"]
+    FIGURE_NAMES += ["principal_angles", "alignment_by_module"]
 
 
 rule tables:
