@@ -127,6 +127,44 @@ def test_a_row_a_step_and_weight_with_ordered_cosines(project):
         assert row["subspace_share"] == pytest.approx(1 - row["subspace_error"] ** 2, abs=1e-9)
 
 
+def test_every_column_of_a_weight_written_out(project):
+    """Twin in float64, s = 1: G = B B^T g A^T A, and B sign(B^T g A^T) A for AdamW."""
+    found, moment = probe(), last("lora-sb")
+    _, gradients = twin_gradients(found, moment)
+    bases = moment.method.fixed_bases(moment.model)
+    rank = bases["model.layers.0.self_attn.q_proj"][0].shape[1]
+    for row in measured("lora-sb", probe())[-28:]:
+        g = gradients[row["module"]]
+        B, A = bases[row["module"]][0].double(), bases[row["module"]][1].double().T
+        signs = g.sign()
+        expected = {
+            "gradient_norm": g.norm().item(),
+            "equivalent_cosine": alike(B @ B.T @ g @ A.T @ A, g),
+            "optimum_cosine": alike(truncated(g, rank), g),
+            "subspace_cosine": alike(B @ B.T @ g @ A.T @ A, g),
+        }
+        for name, value in expected.items():
+            # float32 through the model
+            assert row[name] == pytest.approx(value, rel=1e-3, abs=1e-5), name
+        expected = {
+            "adam_cosine": alike(B @ (B.T @ g @ A.T).sign() @ A, signs),
+            "adam_optimum": alike(truncated(signs, rank), signs),
+            "adam_subspace": alike(B @ B.T @ signs @ A.T @ A, signs),
+        }
+        for name, value in expected.items():
+            # a few gradients that are almost zero change sign between float32 and float64
+            assert row[name] == pytest.approx(value, abs=1e-2), name
+
+
+def alike(a: torch.Tensor, b: torch.Tensor) -> float:
+    return ((a * b).sum() / (a.norm() * b.norm())).item()
+
+
+def truncated(matrix: torch.Tensor, rank: int) -> torch.Tensor:
+    U, S, Vh = torch.linalg.svd(matrix, full_matrices=False)
+    return U[:, :rank] * S[:rank] @ Vh[:rank]
+
+
 def test_full_fine_tuning_can_do_what_it_wants(project):
     for row in measured("full", probe()):
         assert row["equivalent_cosine"] == pytest.approx(1, abs=1e-6)

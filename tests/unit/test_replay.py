@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lorasb.errors import UserError
+from lorasb.measures import orthonormal, projection
 from lorasb.probe import Probe
 from lorasb.replay import Moment, replay
 from tests.unit import kept
@@ -81,6 +82,18 @@ def test_weight_of_two_trained_factors_moves_as_written_out(project):
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-4 * expected.abs().max().item())
     # bit for bit: what follows is measured at the same point
     assert all(torch.equal(a, b) for a, b in zip(before, moment.parameters, strict=True))
+
+
+@pytest.mark.parametrize("variant", kept.VARIANTS)
+def test_change_stays_between_the_bases_that_a_method_calls_fixed(project, variant):
+    *_, early, late = replay(kept.keep(variant), kept.resolved(), kept.ROWS)
+    bases = late.method.fixed_bases(late.model)
+    assert set(bases) in (set(), set(late.base))
+    for name, pair in bases.items():
+        change = late.updates[name] - early.updates[name]
+        inside = projection(change, orthonormal(pair))
+        # float32 sums of 4 products
+        torch.testing.assert_close(inside, change, rtol=0, atol=1e-4 * change.abs().max().item())
 
 
 def test_no_direction_moves_nothing(project):
