@@ -3,7 +3,7 @@
 #   estimate_gradient                 shared/gradients/  gradient of the adapted weights at the base model
 #   factorize_gradient, _weights      shared/factors/    truncated SVDs, shared by ranks and learning rates
 #   train, predict                    runs/              one folder a cell: adapter, log, timing, predictions
-#   score, probe_directions           scores/ directions/
+#   score, probe_directions           scores/ directions/ probes/
 #   collect, select_lr                tables/            tidy tables; then tables/, figures/ for readers
 
 from snakemake.utils import min_version

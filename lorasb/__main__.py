@@ -78,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
         verb.add_argument("--available", action="store_true", help="leave out cells that failed")
     plan = _verb(verbs, "plan", _plan, ("study",), "cells, GPU hours, memory and disk of a study")
     plan.add_argument("--teraflops", type=float, help="speed of one GPU where none was measured")
+    _verb(verbs, "check-claims", _check_claims, ("study",), "claims that need no training run")
     _verb(verbs, "publish", _publish, ("study",), "copy tables to results/published")
     _verb(verbs, "count", _count, ("model", "method", "rank"), "closed-form parameter counts")
     pretrain = _verb(verbs, "pretrain", _pretrain, (threads,), "build the bundled model again")
@@ -187,6 +188,12 @@ def _plan(arguments: Arguments) -> None:
     from lorasb.plan import TERAFLOPS, summary
 
     sys.stdout.write(summary(arguments.study, arguments.teraflops or TERAFLOPS))
+
+
+def _check_claims(arguments: Arguments) -> None:
+    from lorasb.ledger import write_exact_claims
+
+    write_exact_claims(arguments.study)
 
 
 def _publish(arguments: Arguments) -> None:

@@ -41,7 +41,7 @@ def score_task(study: str, model: str, task: str, split: str, *, available: bool
 
 
 def collect(study: str, *, available: bool) -> None:
-    """Rule `collect`: `runs`, `scores`, `items`, `losses` and `directions` of the final cells."""
+    """Rule `collect`: `runs`, `scores`, `items`, `losses`, `directions`, `gradients`."""
     cells = grid.final_cells(study)
     scores = _scores(cells, "test")
     present = [cell for cell in cells if _present(cell, available=available)]
@@ -49,7 +49,8 @@ def collect(study: str, *, available: bool) -> None:
     _write(pd.DataFrame([run_row(cell, scores) for cell in cells]), tables / "runs.csv")
     _write(scores, tables / "scores.csv")
     _write(_losses(present), tables / "losses.csv")
-    _write(_directions(cells, available=available), tables / "directions.csv")
+    for pattern, name in ((grid.DIRECTIONS, "directions"), (grid.GRADIENT_PROBES, "gradients")):
+        _write(_joined(cells, pattern, available=available), tables / f"{name}.csv")
     items = [pd.read_parquet(folder / "test.items.parquet") for folder in _score_folders(cells)]
     with atomic(tables / "items.parquet") as partial:
         table = pd.concat(items, ignore_index=True).reindex(columns=ITEM_COLUMNS)
@@ -201,8 +202,8 @@ def _losses(cells: list[Cell]) -> pd.DataFrame:
     )
 
 
-def _directions(cells: list[Cell], *, available: bool) -> pd.DataFrame:
-    paths = dict.fromkeys(cell.path(grid.DIRECTIONS) for cell in cells)
+def _joined(cells: list[Cell], pattern: str, *, available: bool) -> pd.DataFrame:
+    paths = dict.fromkeys(cell.path(pattern) for cell in cells)
     tables = [pd.read_csv(path) for path in paths if path.exists() or not available]
     return pd.concat(tables, ignore_index=True)
 

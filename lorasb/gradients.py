@@ -134,7 +134,16 @@ def _first_samples(dataloader: Iterable[Mapping[str, Tensor]], num_samples: int)
     )
 
 
-def _backward(model: PreTrainedModel, batch: Batch, reduction: Reduction) -> None:
+def batch_loss(
+    model: PreTrainedModel, batch: Mapping[str, Tensor], reduction: Reduction = "sample-sum"
+) -> Tensor:
+    """The loss whose gradient `estimate_gradients` takes, of one batch: a number, float32.
+
+    Raises
+    ------
+    UserError
+        If it is not finite, or if a sample has no label token.
+    """
     inputs = {key: value.to(model.device) for key, value in batch.items()}
     labels = inputs.pop("labels")
     logits = model(**inputs).logits.float()
@@ -148,6 +157,11 @@ def _backward(model: PreTrainedModel, batch: Batch, reduction: Reduction) -> Non
         loss = losses.mean() / len(labels)
     if not torch.isfinite(loss):
         raise UserError(f"gradient estimate: the loss is {loss.item()}")
+    return loss
+
+
+def _backward(model: PreTrainedModel, batch: Batch, reduction: Reduction) -> None:
+    loss = batch_loss(model, batch, reduction)
     if loss.requires_grad:
         torch.autograd.backward(loss)
 

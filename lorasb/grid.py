@@ -24,6 +24,7 @@ GRADIENT_FACTORS = "results/{study}/shared/factors/{model}/{task}/seed{seed}"
 WEIGHT_FACTORS = "results/{study}/shared/factors/{model}/weights"
 SCORES = "results/{study}/scores/{model}/{task}"
 DIRECTIONS = "results/{study}/directions/{model}/{task}.csv"
+GRADIENT_PROBES = "results/{study}/probes/{model}/{task}.csv"
 TABLES = "results/{study}/tables"
 FIGURES = "results/{study}/figures"
 

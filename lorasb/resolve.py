@@ -17,6 +17,9 @@ from lorasb.errors import UserError
 from lorasb.grid import Cell, largest_rank, points, selected_rates
 from lorasb.registry import variant_method
 
+# Raised when cells would keep something else along training; final cells run again
+SNAPSHOTS = 2
+
 
 @dataclass(frozen=True)
 class Resolved:
@@ -83,10 +86,11 @@ def point_hash(study: str, model: str, task: str, variant: str, rank: int) -> st
 
 
 def cell_hash(cell: Cell) -> str:
-    """Changes when the trained weights of the cell would."""
-    probe = resolve(cell.study, cell.model, cell.task).settings["probe"]
+    """Changes when the trained weights of the cell would, or what a final cell keeps of them."""
+    points = resolve(cell.study, cell.model, cell.task).settings["probe"]["points"]
+    kept = points if cell.split == "selection" else [points, SNAPSHOTS]
     point = _point_key(cell.study, cell.model, cell.task, cell.variant, cell.rank)
-    return _hash([point, cell.lr, cell.seed, probe["points"]])
+    return _hash([point, cell.lr, cell.seed, kept])
 
 
 def stale_rates(study: str) -> list[str]:
@@ -120,10 +124,15 @@ def studies_that_predict_with_training() -> list[str]:
     ]
 
 
+def keeps_snapshots(study: str) -> bool:
+    """Whether the study's cells keep what they train, so that gradients can be probed."""
+    return _study_settings(study)["probe"]["points"] > 0
+
+
 def compares_directions(study: str) -> bool:
     """Whether the study keeps updates and has the variant that they are compared with."""
-    probe = _study_settings(study)["probe"]
-    return probe["points"] > 0 and probe["reference"] in config.load_study(study)["variants"]
+    reference = _study_settings(study)["probe"]["reference"]
+    return keeps_snapshots(study) and reference in config.load_study(study)["variants"]
 
 
 def total_steps(settings: config.Mapping, rows: int) -> int:

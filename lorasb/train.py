@@ -37,9 +37,8 @@ class Plan:
     learning_rate: float
     seed: int
     order: list[int]
-    # names of the parameters to keep at each of these steps
+    # all that is trained is kept after each of these steps; 0 is the start
     snapshot_steps: list[int]
-    snapshot_names: list[str]
     checkpoints: Path
 
 
@@ -92,14 +91,15 @@ def train(
     return Outcome(log, keeper.collected(), keeper.seconds())
 
 
-def snapshot_steps(points: int, first: int, last: int) -> list[int]:
-    """At most `points` log-spaced steps, `first` and `last` included."""
+def snapshot_steps(points: int, last: int) -> list[int]:
+    """At most `points` (0, or 3 and more) steps: 0, which is the start, and log-spaced 1 to `last`.
+
+    None if `points` is 0.
+    """
     if points == 0:
         return []
-    if points == 1:
-        return [last]
-    ratio = (last / first) ** (1 / (points - 1))
-    return sorted({round(first * ratio**i) for i in range(points)})
+    ratio = last ** (1 / (points - 2))
+    return sorted({0, *(round(ratio**i) for i in range(points - 1))})
 
 
 def last_checkpoint(folder: Path) -> Path | None:
@@ -170,7 +170,10 @@ class _OrderedRows(Dataset[dict[str, Any]]):
 
 
 class _Keeper(TrainerCallback):
-    """Keeps parameters at chosen steps, marks complete checkpoints, adds up the seconds."""
+    """Keeps parameters at chosen steps, marks complete checkpoints, adds up the seconds.
+
+    The seconds are those of training: what keeping parameters takes is left out.
+    """
 
     def __init__(self, plan: Plan, seconds_before: float) -> None:
         self.plan = plan
@@ -179,18 +182,10 @@ class _Keeper(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.start = time.perf_counter()
+        self._keep(state.global_step, kwargs["model"])
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        step = state.global_step
-        if step not in self.plan.snapshot_steps:
-            return
-        parameters = dict(kwargs["model"].named_parameters())
-        kept = {
-            f"{step}/{name}": parameters[name].detach().cpu().contiguous()
-            for name in self.plan.snapshot_names
-        }
-        with atomic(self._snapshot(step)) as partial:
-            save_file(kept, partial)
+        self._keep(state.global_step, kwargs["model"])
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
@@ -206,6 +201,19 @@ class _Keeper(TrainerCallback):
         for step in self.plan.snapshot_steps:
             kept |= load_file(self._snapshot(step))
         return kept
+
+    def _keep(self, step: int, model: torch.nn.Module) -> None:
+        if step not in self.plan.snapshot_steps:
+            return
+        begun = time.perf_counter()
+        kept = {
+            f"{step}/{name}": parameter.detach().cpu().contiguous()
+            for name, parameter in model.named_parameters()
+            if parameter.requires_grad
+        }
+        with atomic(self._snapshot(step)) as partial:
+            save_file(kept, partial)
+        self.start += time.perf_counter() - begun
 
     def _snapshot(self, step: int) -> Path:
         return self.plan.checkpoints / f"snapshot-{step}.safetensors"

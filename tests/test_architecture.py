@@ -38,7 +38,10 @@ def test_analysis_needs_tables_only(path):
 
 @pytest.mark.parametrize(
     "name",
-    ["train", "order", "predict", "score", "directions", "collect", "stages/train", "stages/base"],
+    [
+        *("train", "order", "predict", "score", "collect", "stages/train", "stages/base"),
+        *("directions", "probe", "replay", "measures"),
+    ],
 )
 def test_shared_code_names_no_method(name):
     text = (ROOT / f"lorasb/{name}.py").read_text(encoding="utf-8")

@@ -68,6 +68,13 @@ class Method(ABC):
     def updates(self, model: Network, base: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Change of each adapted weight, float32, (out, in); `base` has the weights before it."""
 
+    def fixed_bases(self, model: Network) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+        """Bases between which the change of each adapted weight stays: (out, r) and (in, r).
+
+        Float32, full rank; empty for a method that fixes none.
+        """
+        return {}
+
     @abstractmethod
     def count(self, shapes: Mapping[str, tuple[int, int]], rank: int, base_params: int) -> Counts:
         """Closed-form parameter counts for adapted weights of these shapes (out, in)."""

@@ -9,6 +9,7 @@ from lorasb.methods.base import Context, Network
 from lorasb.methods.peft_method import PeftMethod, shared_options
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel
 
     from lorasb import LoraXSConfig
@@ -45,6 +46,16 @@ class LoraXS(PeftMethod):
 
         factors = load_factors(context.inputs["weight_factors"], context.rank)
         initialize_lora_xs(adapted, factors, generator=generator(context.seed, "adapter"))
+
+    def fixed_bases(self, model: Network) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+        """B, and A transposed, of each adapted weight."""
+        from lorasb.tuner import LoraXSLayer
+
+        return {
+            name: (layer.lora_xs_B["default"], layer.lora_xs_A["default"].T)
+            for name, layer in model.get_base_model().named_modules()
+            if isinstance(layer, LoraXSLayer)
+        }
 
     def count(self, shapes: Mapping[str, tuple[int, int]], rank: int, base_params: int) -> Counts:
         """R is stored; the bases can be computed again from the base model."""

@@ -19,11 +19,10 @@ from lorasb.errors import UserError
 from lorasb.files import atomic, write_json, write_jsonl
 from lorasb.grid import Cell
 from lorasb.methods.base import Method
-from lorasb.models import matching_modules
 from lorasb.order import batch_order
 from lorasb.provenance import provenance
 from lorasb.registry import variant_method
-from lorasb.resolve import Resolved, cell_hash, resolve, total_steps, warmup_steps
+from lorasb.resolve import Resolved, cell_hash, resolve, total_steps
 from lorasb.seeding import derive_seed, generator
 from lorasb.stages.base import context, device, load_base
 from lorasb.stages.cost import peak_bytes
@@ -56,12 +55,11 @@ def _train_cell(cell: Cell) -> None:
     resolved = resolve(cell.study, cell.model, cell.task)
     rows = read_split(cell.path(grid.DATA) / "train.parquet").to_list()
     network, tokenizer = load_base(resolved, cell.seed)
-    names = list(matching_modules(network, resolved.model["target_modules"]))
     method = variant_method(cell.variant)
     started = time.perf_counter()
     model = method.attach(network, context(cell, resolved, len(rows))).to(device())
     attach_seconds = time.perf_counter() - started
-    plan = _plan(cell, resolved, rows, model, names)
+    plan = _plan(cell, resolved, rows)
     outcome = train(model, method, rows, Collator(tokenizer), plan)
     _write_cell(cell, resolved, method, model, outcome)
     tokens = sum(len(rows[index]["input_ids"]) for index in plan.order) if outcome.log else 0
@@ -82,8 +80,6 @@ def _plan(
     cell: Cell,
     resolved: Resolved,
     rows: list[dict[str, Any]],
-    model: torch.nn.Module,
-    names: list[str],
 ) -> Plan:
     settings = resolved.settings["training"]
     steps = total_steps(resolved.settings, len(rows))
@@ -94,20 +90,15 @@ def _plan(
         generator(cell.seed, "data"),
         group_by_length=settings["group_by_length"],
     )
-    # the schedule starts at 0, so with warm-up the first step moves nothing
-    first = 2 if warmup_steps(settings, steps) and steps > 1 else 1
+    # nothing reads those of a sweep
+    points = 0 if cell.split == "selection" else resolved.settings["probe"]["points"]
     return Plan(
         settings=settings,
         steps=steps,
         learning_rate=float(cell.lr),
         seed=derive_seed(cell.seed, "training"),
         order=order,
-        snapshot_steps=snapshot_steps(resolved.settings["probe"]["points"], first, steps),
-        snapshot_names=[
-            name
-            for name, parameter in model.named_parameters()
-            if parameter.requires_grad and any(f"{target}." in name for target in names)
-        ],
+        snapshot_steps=snapshot_steps(points, steps),
         # those of a run with other settings are not continued
         checkpoints=cell.folder / "checkpoints" / cell_hash(cell),
     )

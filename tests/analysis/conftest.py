@@ -39,6 +39,8 @@ class Tables:
     items: pd.DataFrame
     losses: pd.DataFrame
     directions: pd.DataFrame
+    gradients: pd.DataFrame
+    exact: pd.DataFrame
     sweep: pd.DataFrame
     selected: pd.DataFrame
 
@@ -62,6 +64,8 @@ def make_tables(tasks: int = 3, seeds: int = 3, methods: list[tuple] | None = No
         items=_items(runs, rng),
         losses=_losses(trained, rng),
         directions=_directions(trained[trained["rank"] > 0], rng),
+        gradients=_gradients(trained, np.random.default_rng(1)),
+        exact=_exact(),
         sweep=(sweep := _sweep(trained[trained["seed"] == 0], rng)),
         selected=_selected(sweep),
     )
@@ -148,6 +152,52 @@ def _directions(cells: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
         update_norm=1.0,
         full_norm=2.0,
     )
+
+
+def _gradients(cells: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
+    """Full fine-tuning has no rank, LoRA no fixed subspace, the last step no next one."""
+    names = ("self_attn.q_proj", "self_attn.o_proj", "mlp.down_proj")
+    modules = [f"model.layers.{i}.{name}" for i in range(3) for name in names]
+    keys = ["model", "task", "variant", "rank", "seed"]
+    steps = pd.DataFrame({"step": [0, 1, 20, 100]})
+    grid = (
+        cells[keys].merge(steps, how="cross").merge(pd.DataFrame({"module": modules}), how="cross")
+    )
+    fixed = grid["variant"].isin(["lora-xs", "lora-sb"])
+    ranked = grid["rank"] > 0
+    start = grid["variant"].map({"full": 1.0, "lora": 0.3, "lora-xs": 0.1}).fillna(0.5)
+    cosine = start - 0.001 * grid["step"] * ranked + ranked * rng.normal(0, 0.01, len(grid))
+    random = (0.03 * np.sqrt(grid["rank"])).where(ranked)
+    depth = grid["module"].str.extract(r"layers\.(\d)")[0].astype(int)
+    return grid.assign(
+        loss=2.0 - 0.01 * grid["step"],
+        gradient_norm=1.0,
+        gradient_effective_rank=10.0 + depth,
+        equivalent_cosine=cosine + 0.01 * depth * ranked,
+        optimum_cosine=(0.9 + 0.004 * grid["rank"]).where(ranked),
+        subspace_cosine=(cosine + 0.01 * depth).where(fixed),
+        subspace_share=((cosine + 0.01 * depth) ** 2).where(fixed),
+        random_cosine=random,
+        random_low=0.8 * random,
+        random_high=1.2 * random,
+        left_overlap=1 / (1 + 0.01 * grid["step"]),
+        left_angle=0.8 * grid["step"],
+        right_overlap=1 / (1 + 0.005 * grid["step"]),
+        right_angle=0.7 * grid["step"],
+        adam_cosine=0.8 * cosine,
+        adam_optimum=(0.7 + 0.004 * grid["rank"]).where(ranked),
+    )
+
+
+def _exact() -> pd.DataFrame:
+    rows = [
+        ("Theorem 3", "It is the best step.", "difference", 1e-16, -np.inf, 1e-10, True),
+        ("Abstract", "There are fewer.", "ratio", 39.0, 27.0, np.inf, True),
+        ("Theorem 5", "s does not matter.", "difference, AdamW", 1.8, -np.inf, 1e-10, False),
+        ("Initialisation", "It has the size.", "ratio", 0.1, 0.5, 2.0, False),
+    ]
+    columns = ["source", "claim", "test", "value", "low", "high", "holds"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def _sweep(cells: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:

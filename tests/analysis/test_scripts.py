@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
+
+from analysis.tables.paired_differences import paired_differences
 
 ROOT = Path(__file__).resolve().parents[2]
 FIGURES = sorted((ROOT / "analysis/figures").glob("[a-z]*.py"))
@@ -31,10 +34,12 @@ def run(
 @pytest.fixture(scope="session")
 def inputs(tables, tmp_path_factory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("tables")
-    for name in ("runs", "losses", "directions", "sweep"):
+    for name in ("runs", "losses", "directions", "gradients", "exact", "sweep"):
         getattr(tables, name).to_csv(folder / f"{name}.csv", index=False)
     tables.selected.to_csv(folder / "selected_lr.tsv", index=False, sep="\t")
     tables.items.to_parquet(folder / "items.parquet")
+    paired = paired_differences(tables.items, np.random.default_rng(0), resamples=99)
+    paired.to_csv(folder / "paired.csv", index=False)
     paths = {path.stem: str(path) for path in folder.iterdir()}
     return paths | {"selected": paths["selected_lr"], "per_item": paths["items"]}
 

@@ -4,44 +4,28 @@ from __future__ import annotations
 
 import math
 
+import pandas as pd
 import pytest
 import torch
+from datasets import Dataset
 
+from lorasb import grid
 from lorasb.directions import (
-    Control,
-    best_rank_cosine,
     compare,
-    cosine,
+    probe_directions,
     random_controls,
     random_cosines,
+    singular_values,
 )
 from lorasb.grid import Cell
+from lorasb.measures import Control, cosine
+from tests.unit import kept
 
 CELL = Cell("s", "m", "t", "v", 3, "1e-2", 0)
 
 
 def matrix(seed: int, shape: tuple[int, int] = (20, 12)) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-def test_cosine_equals_its_definition():
-    a, b = matrix(0), matrix(1)
-    dot = sum(x * y for x, y in zip(a.flatten().tolist(), b.flatten().tolist(), strict=True))
-    norms = math.sqrt((a.double() ** 2).sum()) * math.sqrt((b.double() ** 2).sum())
-    assert cosine(a, b) == pytest.approx(dot / norms, rel=1e-12)
-    assert cosine(a, -2 * a) == pytest.approx(-1)
-
-
-def test_cosine_with_a_zero_update_is_not_a_number():
-    assert math.isnan(cosine(torch.zeros(3, 3), matrix(0, (3, 3))))
-
-
-@pytest.mark.parametrize("rank", [1, 3, 12])
-def test_best_rank_cosine_is_that_of_the_truncated_svd(rank):
-    a = matrix(2).double()
-    u, s, v = torch.linalg.svd(a, full_matrices=False)
-    best = u[:, :rank] @ torch.diag(s[:rank]) @ v[:rank]
-    assert best_rank_cosine(a, rank) == pytest.approx(cosine(a, best), rel=1e-10)
 
 
 def test_random_control_is_the_cosine_with_the_projection():
@@ -69,8 +53,8 @@ def test_random_control_has_its_expected_size():
 
 def test_one_row_a_step_and_weight():
     full = {1: {"a": matrix(0), "b": matrix(1)}, 5: {"a": matrix(2), "b": matrix(3)}}
-    controls = random_controls(full, [CELL], draws=4, seed=0)
-    rows = compare(CELL, full, full, controls[3])
+    controls = random_controls(full, [CELL.rank], draws=4, seed=0)
+    rows = compare(CELL, full, full, controls, singular_values(full))
     assert [(row["step"], row["module"]) for row in rows] == [
         (1, "a"),
         (1, "b"),
@@ -81,12 +65,67 @@ def test_one_row_a_step_and_weight():
         assert row["cosine"] == pytest.approx(1)
         assert row["random_low"] <= row["random"] <= row["random_high"] < row["best_rank"] < 1
         assert row["update_norm"] == row["full_norm"] > 0
+        # the same matrix, once in float32
+        assert row["update_effective_rank"] == pytest.approx(row["full_effective_rank"], rel=1e-5)
+
+
+def test_weights_that_did_not_move_have_no_direction():
+    still = {0: {"a": torch.zeros(20, 12)}}
+    controls = random_controls(still, [CELL.rank], draws=2, seed=0)
+    (row,) = compare(CELL, {0: {"a": matrix(0)}}, still, controls, singular_values(still))
+    assert all(math.isnan(row[name]) for name in ("cosine", "random", "best_rank"))
+    assert row["update_norm"] > 0
 
 
 def test_one_control_a_rank():
     full = {1: {"a": matrix(0)}}
-    other = Cell("s", "m", "t", "w", 5, "1e-2", 0)
-    controls = random_controls(full, [CELL, other, CELL], draws=2, seed=0)
-    assert set(controls) == {3, 5}
-    assert isinstance(controls[3][1, "a"], Control)
-    assert controls[3][1, "a"].mean < controls[5][1, "a"].mean
+    controls = random_controls(full, [3, 5], draws=2, seed=0)
+    assert set(controls) == {(3, 1, "a"), (5, 1, "a")}
+    assert isinstance(controls[3, 1, "a"], Control)
+    assert controls[3, 1, "a"].mean < controls[5, 1, "a"].mean
+
+
+@pytest.fixture
+def finished(project):
+    """Full fine-tuning and another method, with the training rows."""
+    cells = [kept.keep(variant) for variant in ("full", "lora-sb")]
+    folder = cells[0].path(grid.DATA)
+    folder.mkdir(parents=True)
+    Dataset.from_list(kept.rows()).to_parquet(folder / "train.parquet")
+    return cells
+
+
+def tables(cell: Cell) -> tuple[pd.DataFrame, pd.DataFrame]:
+    probe_directions(cell.study, cell.model, cell.task, available=True)
+    return pd.read_csv(cell.path(grid.DIRECTIONS)), pd.read_csv(cell.path(grid.GRADIENT_PROBES))
+
+
+def test_rule_writes_updates_of_ranked_cells_and_gradients_of_all(finished):
+    directions, gradients = tables(finished[1])
+    steps = len(kept.STEPS)
+    assert len(directions) == steps * 28
+    assert set(directions["variant"]) == {"lora-sb"}
+    assert len(gradients) == 2 * steps * 28
+    last = directions[directions["step"] == 5]
+    assert last["cosine"].between(-1, 1).all()
+    # at the start full fine-tuning has not moved, and LoRA-SB has
+    first = directions[directions["step"] == 0]
+    assert first["cosine"].isna().all()
+    assert (first["update_norm"] > 0).all()
+    assert (first["full_norm"] == 0).all()
+
+
+def test_seed_without_its_reference_has_gradients_alone(finished):
+    (finished[0].folder / "snapshots.safetensors").unlink()
+    directions, gradients = tables(finished[1])
+    assert directions.empty
+    assert set(gradients["variant"]) == {"lora-sb"}
+
+
+def test_study_that_keeps_nothing_has_empty_tables(finished, project):
+    path = project / "config/defaults.yaml"
+    path.write_text(path.read_text().replace("points: 6", "points: 0"))
+    directions, gradients = tables(finished[1])
+    assert directions.empty
+    assert gradients.empty
+    assert {"step", "module", "cosine"} <= set(directions)

@@ -83,6 +83,21 @@ def test_only_methods_that_start_from_a_gradient_depend_on_its_settings(project)
     assert resolve.cell_hash(other) == before
 
 
+def test_what_is_kept_is_part_of_a_final_cells_hash_alone(project, monkeypatch):
+    tuned = Cell("quickstart", "quickstart-llama", "world", "lora-sb", 16, "1e-2", 100)
+    before = [resolve.cell_hash(cell) for cell in (CELL, tuned)]
+    monkeypatch.setattr(resolve, "SNAPSHOTS", 99)
+    after = [resolve.cell_hash(cell) for cell in (CELL, tuned)]
+    assert after[0] != before[0]
+    assert after[1] == before[1]
+
+
+def test_two_kept_steps_are_too_few(project):
+    changed(project, "config/defaults.yaml", "points: 6", "points: 2")
+    with pytest.raises(UserError, match=r"probe.points: .* at least 3 \(start, first and last"):
+        resolve.resolve("quickstart", "quickstart-llama", "world")
+
+
 def test_rank_lr_and_seed_are_part_of_the_hash():
     hashes = {
         resolve.cell_hash(Cell(*vars(CELL).values())),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from transformers import TrainerCallback
 
 from lorasb.errors import UserError
@@ -84,8 +86,7 @@ def plan(folder: Path, **changes: Any) -> Plan:
         "learning_rate": 0.05,
         "seed": 5,
         "order": batch_order([1] * 20, STEPS * 2, 4, random, group_by_length=False),
-        "snapshot_steps": [2, 5, 10],
-        "snapshot_names": ["layer.weight"],
+        "snapshot_steps": [0, 2, 5, 10],
         "checkpoints": folder,
     }
     return Plan(**values | changes)
@@ -155,7 +156,8 @@ def test_matches_a_loop_written_out(tmp_path):
 
 def test_snapshots_are_the_weights_after_the_step(tmp_path):
     model, outcome = run(tmp_path)
-    assert set(outcome.snapshots) == {"2/layer.weight", "5/layer.weight", "10/layer.weight"}
+    assert set(outcome.snapshots) == {f"{step}/layer.weight" for step in (0, 2, 5, 10)}
+    assert torch.equal(outcome.snapshots["0/layer.weight"], Toy().layer.weight)
     assert torch.equal(outcome.snapshots["10/layer.weight"], model.layer.weight)
     assert not torch.equal(outcome.snapshots["2/layer.weight"], model.layer.weight)
 
@@ -175,9 +177,43 @@ def test_model_without_trained_weights_is_left_alone(tmp_path):
     assert not tmp_path.joinpath("checkpoint-4").exists()
 
 
+def test_keeping_parameters_changes_nothing_else(tmp_path):
+    model, outcome = run(tmp_path / "kept", snapshot_steps=list(range(STEPS + 1)))
+    bare, other = run(tmp_path / "bare", snapshot_steps=[])
+    assert torch.equal(model.layer.weight, bare.layer.weight)
+    assert outcome.log == other.log
+    assert len(outcome.snapshots) == STEPS + 1
+    assert not other.snapshots
+
+
+def test_keeping_parameters_is_off_the_clock(tmp_path, monkeypatch):
+    def slow(tensors: dict[str, torch.Tensor], path: Path) -> None:
+        time.sleep(0.5)
+        save_file(tensors, path)
+
+    monkeypatch.setattr("lorasb.train.save_file", slow)
+    _, outcome = run(tmp_path)
+    # four times half a second, and ten steps that take far less
+    assert outcome.seconds < 2.0
+
+
+def test_all_that_is_trained_is_kept_and_nothing_else(tmp_path):
+    model = Toy()
+    model.frozen = torch.nn.Parameter(torch.zeros(1), requires_grad=False)
+    outcome = train(model, Full(), rows(), collate, plan(tmp_path))
+    assert {name.split("/")[1] for name in outcome.snapshots} == {"layer.weight"}
+
+
 @pytest.mark.parametrize(
-    ("points", "first", "last", "expected"),
-    [(0, 2, 100, []), (1, 2, 100, [100]), (3, 1, 100, [1, 10, 100]), (6, 2, 3, [2, 3])],
+    ("points", "last", "expected"),
+    [
+        (0, 100, []),
+        (3, 100, [0, 1, 100]),
+        (4, 100, [0, 1, 10, 100]),
+        (6, 60, [0, 1, 3, 8, 22, 60]),
+        (6, 2, [0, 1, 2]),
+        (6, 1, [0, 1]),
+    ],
 )
-def test_snapshot_steps_are_log_spaced(points, first, last, expected):
-    assert snapshot_steps(points, first, last) == expected
+def test_snapshot_steps_are_the_start_and_log_spaced(points, last, expected):
+    assert snapshot_steps(points, last) == expected

@@ -31,7 +31,7 @@ sweep:
 settings:
   training: {steps: 6, epochs: null, checkpoint_steps: 2}
   gradient: {samples: 16}
-  probe: {points: 2, random_draws: 3}
+  probe: {points: 3, rows: 8, random_draws: 3}
 """
 
 Snakemake = Callable[..., subprocess.CompletedProcess[str]]

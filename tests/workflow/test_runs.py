@@ -30,7 +30,7 @@ def replan(root: Path, file: str, old: str, new: str) -> dict[str, int]:
 
 def test_outputs_are_there_and_not_empty(finished):
     tables = finished / "results/tiny/tables"
-    for name in ("accuracy", "costs", "paired_differences"):
+    for name in ("accuracy", "costs", "paired_differences", "claims"):
         for suffix in ("csv", "md", "tex", "html"):
             assert (tables / f"{name}.{suffix}").stat().st_size > 0
     figures = finished / "results/tiny/figures"
@@ -39,6 +39,10 @@ def test_outputs_are_there_and_not_empty(finished):
         "score_vs_stored",
         "training_loss",
         "direction_preservation",
+        "gradient_alignment",
+        "subspace_energy",
+        "principal_angles",
+        "alignment_by_module",
     ):
         for suffix in ("pdf", "png"):
             assert (figures / f"{name}.{suffix}").stat().st_size > 1000

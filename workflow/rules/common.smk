@@ -115,3 +115,9 @@ def get_directions(wildcards):
     """Direction measures of all tasks of a study."""
     cells = checked(grid.final_cells, wildcards.study)
     return sorted({str(cell.path(grid.DIRECTIONS)) for cell in cells})
+
+
+def get_gradient_probes(wildcards):
+    """Gradient measures of all tasks of a study."""
+    cells = checked(grid.final_cells, wildcards.study)
+    return sorted({str(cell.path(grid.GRADIENT_PROBES)) for cell in cells})

@@ -24,8 +24,10 @@ rule score:
 rule probe_directions:
     input:
         snapshots=get_snapshots,
+        train=f"{grid.DATA}/train.parquet",
     output:
         directions=grid.DIRECTIONS,
+        gradients=grid.GRADIENT_PROBES,
     log:
         "logs/probe_directions/{study}/{model}/{task}.log",
     benchmark:
@@ -50,12 +52,14 @@ rule collect:
     input:
         scores=get_scores("test"),
         directions=get_directions,
+        gradients=get_gradient_probes,
     output:
         runs=f"{grid.TABLES}/runs.csv",
         scores=f"{grid.TABLES}/scores.csv",
         per_item=f"{grid.TABLES}/items.parquet",
         losses=f"{grid.TABLES}/losses.csv",
         directions=f"{grid.TABLES}/directions.csv",
+        gradients=f"{grid.TABLES}/gradients.csv",
     log:
         "logs/collect/{study}.log",
     benchmark:

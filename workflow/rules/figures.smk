@@ -93,6 +93,98 @@ rule plot_direction_preservation:
         "../../analysis/figures/direction_preservation.py"
 
 
+rule plot_gradient_alignment:
+    input:
+        gradients=f"{grid.TABLES}/gradients.csv",
+    output:
+        pdf=f"{grid.FIGURES}/gradient_alignment.pdf",
+        png=report(
+            f"{grid.FIGURES}/gradient_alignment.png",
+            caption="../report/gradient_alignment.rst",
+            category="Update directions",
+            labels={"study": "{study}", "what": "gradient alignment (figure)"},
+        ),
+    log:
+        "logs/plot_gradient_alignment/{study}.log",
+    benchmark:
+        "benchmarks/plot_gradient_alignment/{study}.jsonl"
+    conda:
+        "../envs/analysis.yaml"
+    resources:
+        mem_mb=2000,
+    script:
+        "../../analysis/figures/gradient_alignment.py"
+
+
+rule plot_subspace_energy:
+    input:
+        gradients=f"{grid.TABLES}/gradients.csv",
+    output:
+        pdf=f"{grid.FIGURES}/subspace_energy.pdf",
+        png=report(
+            f"{grid.FIGURES}/subspace_energy.png",
+            caption="../report/subspace_energy.rst",
+            category="Update directions",
+            labels={"study": "{study}", "what": "subspace energy (figure)"},
+        ),
+    log:
+        "logs/plot_subspace_energy/{study}.log",
+    benchmark:
+        "benchmarks/plot_subspace_energy/{study}.jsonl"
+    conda:
+        "../envs/analysis.yaml"
+    resources:
+        mem_mb=2000,
+    script:
+        "../../analysis/figures/subspace_energy.py"
+
+
+rule plot_principal_angles:
+    input:
+        gradients=f"{grid.TABLES}/gradients.csv",
+    output:
+        pdf=f"{grid.FIGURES}/principal_angles.pdf",
+        png=report(
+            f"{grid.FIGURES}/principal_angles.png",
+            caption="../report/principal_angles.rst",
+            category="Update directions",
+            labels={"study": "{study}", "what": "principal angles (figure)"},
+        ),
+    log:
+        "logs/plot_principal_angles/{study}.log",
+    benchmark:
+        "benchmarks/plot_principal_angles/{study}.jsonl"
+    conda:
+        "../envs/analysis.yaml"
+    resources:
+        mem_mb=2000,
+    script:
+        "../../analysis/figures/principal_angles.py"
+
+
+rule plot_alignment_by_module:
+    input:
+        gradients=f"{grid.TABLES}/gradients.csv",
+    output:
+        pdf=f"{grid.FIGURES}/alignment_by_module.pdf",
+        png=report(
+            f"{grid.FIGURES}/alignment_by_module.png",
+            caption="../report/alignment_by_module.rst",
+            category="Update directions",
+            labels={"study": "{study}", "what": "alignment by module (figure)"},
+        ),
+    log:
+        "logs/plot_alignment_by_module/{study}.log",
+    benchmark:
+        "benchmarks/plot_alignment_by_module/{study}.jsonl"
+    conda:
+        "../envs/analysis.yaml"
+    resources:
+        mem_mb=2000,
+    script:
+        "../../analysis/figures/alignment_by_module.py"
+
+
 rule plot_learning_rate_sweep:
     input:
         sweep=f"{grid.TABLES}/sweep.csv",

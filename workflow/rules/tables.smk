@@ -1,6 +1,21 @@
 # Tables for readers, from the tidy tables; each script draws one.
 
 
+rule check_exact_claims:
+    output:
+        exact=f"{grid.TABLES}/exact_claims.csv",
+    log:
+        "logs/check_exact_claims/{study}.log",
+    benchmark:
+        "benchmarks/check_exact_claims/{study}.jsonl"
+    conda:
+        "../envs/lorasb.yaml"
+    resources:
+        mem_mb=2000,
+    shell:
+        "python -m lorasb check-claims --study {wildcards.study} > {log} 2>&1"
+
+
 rule table_accuracy:
     input:
         runs=f"{grid.TABLES}/runs.csv",
@@ -101,3 +116,31 @@ rule table_learning_rates:
         stale=get_stale_rates,
     script:
         "../../analysis/tables/learning_rates.py"
+
+
+rule table_claims:
+    input:
+        exact=f"{grid.TABLES}/exact_claims.csv",
+        paired=f"{grid.TABLES}/paired_differences.csv",
+        directions=f"{grid.TABLES}/directions.csv",
+        gradients=f"{grid.TABLES}/gradients.csv",
+    output:
+        csv=f"{grid.TABLES}/claims.csv",
+        md=f"{grid.TABLES}/claims.md",
+        html=report(
+            f"{grid.TABLES}/claims.html",
+            caption="../report/claims.rst",
+            category="Claims",
+            labels={"study": "{study}", "what": "the paper's claims (table)"},
+        ),
+        tex=f"{grid.TABLES}/claims.tex",
+    log:
+        "logs/table_claims/{study}.log",
+    benchmark:
+        "benchmarks/table_claims/{study}.jsonl"
+    conda:
+        "../envs/analysis.yaml"
+    resources:
+        mem_mb=2000,
+    script:
+        "../../analysis/tables/claims.py"

@@ -1,11 +1,14 @@
 # What people ask for by name.
 
-TABLE_NAMES = ["accuracy", "costs", "paired_differences"]
+TABLE_NAMES = ["accuracy", "costs", "paired_differences", "claims"]
 if checked(lorasb_config.load_study, STUDY)["learning_rates"] == "selected":
     TABLE_NAMES.append("learning_rates")
 FIGURE_NAMES = ["score_vs_trainable", "score_vs_stored", "training_loss"]
 if checked(resolve.compares_directions, STUDY):
     FIGURE_NAMES.append("direction_preservation")
+if checked(resolve.keeps_snapshots, STUDY):
+    FIGURE_NAMES += ["gradient_alignment", "subspace_energy"]
+    FIGURE_NAMES += ["principal_angles", "alignment_by_module"]
 
 
 rule tables:

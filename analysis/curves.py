@@ -1,0 +1,130 @@
+"""Measures along training: from a row a weight to a line a method, and the grid to draw it in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis import panels, style
+from analysis.tidy import POINT, groups
+
+MEAN_OF = "mean over the adapted weights,\n"
+STEP_LABEL = "Optimizer step"
+
+
+@dataclass(frozen=True)
+class Control:
+    """A mark that depends on the rank and not on the method: its column, label and line."""
+
+    column: str
+    label: str
+    line: str
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What a grid of panels shows: a column, its axis label, what is shaded, and the marks."""
+
+    column: str
+    label: str
+    shaded: tuple[str, str]  # lower and upper column of the floor's band
+    controls: Sequence[Control]
+
+    @property
+    def columns(self) -> list[str]:
+        """Every column that is drawn."""
+        return [self.column, *self.shaded, *(control.column for control in self.controls)]
+
+
+def cell_means(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """Means over the adapted weights of each cell and step; what is empty is left out."""
+    keys = [*POINT, "seed", "step"]
+    return table.groupby(keys, sort=False)[list(columns)].mean().reset_index()
+
+
+def over_seeds(cells: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Means over the seeds at each step, and the lowest and highest value of one column."""
+    seeds = cells.drop(columns="seed").groupby([*POINT, "step"])
+    spread = seeds[column].agg(low="min", high="max")
+    return seeds.mean().join(spread).reset_index()
+
+
+def rank_grid(cells: pd.DataFrame, measure: Measure, title: str, log: bool = False) -> Figure:
+    """One row of panels a rank, one column a task; one line a method.
+
+    Lines: mean over seeds; bands from the lowest to the highest seed. `cells` is what `cell_means`
+    gives; methods without a rank are left out. With `log` steps are on a logarithmic axis that
+    has room for 0.
+    """
+    cells = cells[cells["rank"] > 0]
+    curves = over_seeds(cells, measure.column)
+    looks = style.styles(cells["variant"])
+    tasks = list(cells[["model", "task"]].drop_duplicates().itertuples(index=False, name=None))
+    models = [model for model, _ in tasks]
+    ranks = sorted(set(cells["rank"]))
+    figure = panels.new_figure(len(ranks), len(tasks), title)
+    grid = figure.subplots(len(ranks), len(tasks), sharex="col", sharey=True, squeeze=False)
+    for (rank, model, task), part in groups(curves, ["rank", "model", "task"]):
+        axes = grid[ranks.index(rank), tasks.index((model, task))]
+        _draw_controls(axes, part, measure)
+        for variant in style.ordered(part["variant"]):
+            curve = part[part["variant"] == variant]
+            draw_curve(axes, curve, measure.column, looks[variant], style.label(variant))
+        if log:
+            log_steps(axes)
+    for axes, key in zip(grid[0], tasks, strict=True):
+        axes.set_title(panels.panel_title(*key, models=models))
+    for axes, rank in zip(grid[:, 0], ranks, strict=True):
+        axes.set_ylabel(f"{measure.label}, rank {rank}")
+    figure.supxlabel(STEP_LABEL, fontsize="medium")
+    labels = [*map(style.label, looks), *(control.label for control in measure.controls)]
+    panels.legend(figure, labels, seeds_title(cells))
+    return figure
+
+
+def draw_curve(axes: Axes, curve: pd.DataFrame, column: str, look: style.Style, label: str) -> None:
+    """One line over the steps, with its band."""
+    axes.plot(
+        curve["step"],
+        curve[column],
+        color=look.color,
+        linestyle=look.line,
+        marker=look.marker,
+        label=label,
+    )
+    axes.fill_between(
+        curve["step"], curve["low"], curve["high"], color=look.color, alpha=0.15, linewidth=0
+    )
+
+
+def log_steps(axes: Axes) -> None:
+    """A logarithmic axis of steps that shows step 0, the start, too."""
+    axes.set_xscale("symlog", linthresh=1, linscale=0.5)
+    axes.set_xlim(left=-0.25)
+    axes.xaxis.set_major_formatter("{x:g}")
+
+
+def seeds_title(cells: pd.DataFrame) -> str:
+    """Title of a legend that says what lines and bands are."""
+    seeds = cells.groupby(POINT)["seed"].nunique()
+    return f"{MEAN_OF}{panels.seeds_text(seeds, 'band: lowest to highest')}"
+
+
+def _draw_controls(axes: Axes, part: pd.DataFrame, measure: Measure) -> None:
+    # they depend on the rank; where each method has its own, the mean of them is drawn
+    names = [*measure.shaded, *(control.column for control in measure.controls)]
+    marks = part.groupby("step")[list(dict.fromkeys(names))].mean()
+    low, high = (marks[name] for name in measure.shaded)
+    axes.fill_between(marks.index, low, high, color="#dddddd", linewidth=0)
+    for control in measure.controls:
+        axes.plot(
+            marks.index,
+            marks[control.column],
+            color=style.CONTROL,
+            linestyle=control.line,
+            label=control.label,
+        )

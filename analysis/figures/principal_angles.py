@@ -1,0 +1,53 @@
+"""How far the gradient's own top subspaces turn away from those of the start."""
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis import curves, panels, style
+from analysis.tidy import POINT, groups, read
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+SIDES = {"left_overlap": "left (outputs)", "right_overlap": "right (inputs)"}
+COLUMNS = [*POINT, "seed", "step", *SIDES]
+
+
+def draw(gradients: pd.DataFrame) -> Figure:
+    """One row of panels a side, one column a task; one line a method and rank.
+
+    Lines: mean squared cosine of the principal angles between the top-r singular subspaces of the
+    gradient at the step and at the start of the same run.
+    """
+    title = "Top subspaces of the gradient against those of the start"
+    if gradients.empty:
+        return panels.nothing(title, "No gradients were measured.")
+    cells = curves.cell_means(gradients, list(SIDES))
+    lines = panels.line_styles(cells)
+    tasks = list(cells[["model", "task"]].drop_duplicates().itertuples(index=False, name=None))
+    figure = panels.new_figure(len(SIDES), len(tasks), title)
+    grid = figure.subplots(len(SIDES), len(tasks), sharex="col", sharey=True, squeeze=False)
+    for row, side in zip(grid, SIDES, strict=True):
+        for (model, task, variant, rank), curve in groups(curves.over_seeds(cells, side), POINT):
+            axes, look = row[tasks.index((model, task))], lines[variant, rank]
+            axes.plot(curve["step"], curve[side], **look)
+            axes.fill_between(
+                curve["step"], curve["low"], curve["high"], color=look["color"], alpha=0.15, lw=0
+            )
+        row[0].set_ylabel(f"Overlap, {SIDES[side]}")
+    for axes in figure.axes:
+        curves.log_steps(axes)
+        axes.set_ylim(0.0, 1.02)
+    for axes, key in zip(grid[0], tasks, strict=True):
+        axes.set_title(panels.panel_title(*key, models=[model for model, _ in tasks]))
+    figure.supxlabel(curves.STEP_LABEL, fontsize="medium")
+    labels = [look["label"] for look in lines.values()]
+    panels.legend(figure, labels, curves.seeds_title(cells))
+    return figure
+
+
+if "snakemake" in globals():
+    measured = read(snakemake.input.gradients, columns=COLUMNS)
+    style.save(draw(measured), snakemake.output.pdf, snakemake.output.png)

@@ -1,0 +1,50 @@
+"""How much of the full gradient lies in the subspace that a method fixed, along training."""
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis import curves, panels, style
+from analysis.tidy import POINT, read
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+CEILING = "best subspace of this rank"
+FLOOR = "random subspace of this rank\n(mean; shaded: 95 % range)"
+SQUARED = {  # cosine with a projection -> share of the energy inside
+    "optimum_cosine": "optimum_share",
+    "random_cosine": "random_share",
+    "random_low": "random_share_low",
+    "random_high": "random_share_high",
+}
+MEASURE = curves.Measure(
+    "subspace_share",
+    "Share",
+    ("random_share_low", "random_share_high"),
+    [curves.Control("random_share", FLOOR, ":"), curves.Control("optimum_share", CEILING, "--")],
+)
+COLUMNS = [*POINT, "seed", "step", "subspace_share", *SQUARED]
+
+
+def draw(gradients: pd.DataFrame) -> Figure:
+    """One row of panels a rank, one column a task; one line a method with fixed bases.
+
+    Shares are on a logarithmic axis.
+    """
+    title = "Energy of the gradient inside the fixed subspace"
+    fixed = gradients[gradients["subspace_share"].notna()]
+    if fixed.empty:
+        return panels.nothing(title, "No method has a fixed subspace.")
+    shares = fixed.assign(**{share: fixed[name] ** 2 for name, share in SQUARED.items()})
+    figure = curves.rank_grid(curves.cell_means(shares, MEASURE.columns), MEASURE, title, log=True)
+    for axes in figure.axes:
+        axes.set_yscale("log")
+        axes.set_ylim(top=1.0)
+    return figure
+
+
+if "snakemake" in globals():
+    measured = read(snakemake.input.gradients, columns=COLUMNS)
+    style.save(draw(measured), snakemake.output.pdf, snakemake.output.png)
