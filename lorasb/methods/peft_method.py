@@ -83,6 +83,9 @@ class PeftMethod(Method):
         from lorasb.methods.peft_dora import guard_zero_rows
         from lorasb.methods.peft_start import load_moved, starts_in_weight
 
+        weights = folder / "adapter_model.safetensors"
+        if not weights.exists():  # PEFT would look for the folder's name on the hub
+            raise UserError(f"{folder}: no readable adapter (no {weights.name}); train again")
         read = load_moved if starts_in_weight(self.options) else peft.PeftModel.from_pretrained
         try:
             adapted = read(model, folder)

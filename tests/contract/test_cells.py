@@ -11,11 +11,10 @@ import pytest
 import torch
 from transformers import TrainerCallback
 
-from lorasb.directions import updates
 from lorasb.grid import Cell
 from lorasb.methods.peft_method import PeftMethod
-from lorasb.models import matching_modules, oriented_weight
 from lorasb.registry import variant_method
+from lorasb.replay import base_weights, replay
 from lorasb.resolve import resolve
 from lorasb.stages.base import load_base
 from lorasb.stages.prepare import prepare_task
@@ -32,7 +31,7 @@ learning_rates: {RATES}
 sweep: {seeds: [1], learning_rates: {}}
 settings:
   training: {steps: 5, epochs: null, checkpoint_steps: 2, warmup_ratio: 0.0, weight_decay: 0.01}
-  probe: {points: 2}
+  probe: {points: 3}
   prediction: {with_training: true}
 """
 FILES = (
@@ -107,15 +106,11 @@ def check_updates(variant: str) -> None:
     """Snapshots and the saved adapter stand for the same change of each weight."""
     resolved = resolve("tiny", "quickstart-llama", "sentences")
     network, _ = load_base(resolved, 0)
-    targets = resolved.model["target_modules"]
-    base = {
-        name: oriented_weight(module).clone()
-        for name, module in matching_modules(network, targets).items()
-    }
+    base = base_weights(network, resolved)
     method = variant_method(variant)
     final = method.updates(method.load(network, cell(variant).folder / "adapter"), base)
-    along = updates(cell(variant))
-    assert list(along) == [1, 5]
+    along = {moment.step: moment.updates for moment in replay(cell(variant), resolved, rows=300)}
+    assert list(along) == [0, 1, 5]
     for name, update in final.items():
         assert torch.equal(along[5][name], update)
         assert 0 < along[1][name].norm() < update.norm()
