@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from lorasb import config, grid
+from lorasb.registry import variant_method
 from tests.workflow.conftest import ROOT, copy_project, planned, snakemake
 
 
@@ -31,10 +32,16 @@ def test_every_study_plans_its_cells_and_no_others(fresh, study):
     jobs = planned(done)
     cells = grid.final_cells(study)
     assert jobs.get("train", 0) + jobs.get("train_and_predict", 0) == len(cells)
-    starts = {(cell.model, cell.task, cell.seed) for cell in cells if cell.variant == "lora-sb"}
-    assert jobs["estimate_gradient"] == len(starts)
-    assert jobs["factorize_gradient"] == len(starts)
-    assert jobs["factorize_weights"] == len({cell.model for cell in cells})
+    needs = {cell: variant_method(cell.variant).needs for cell in cells}
+    starts = {
+        need: {(cell.model, cell.task, cell.seed) for cell in cells if need in needs[cell]}
+        for need in ("gradient", "gradient_factors")
+    }
+    weights = {cell.model for cell in cells if "weight_factors" in needs[cell]}
+    gradients = starts["gradient"] | starts["gradient_factors"]
+    assert jobs["estimate_gradient"] == len(gradients)
+    assert jobs["factorize_gradient"] == len(starts["gradient_factors"])
+    assert jobs.get("factorize_weights", 0) == len(weights)
 
 
 @pytest.mark.parametrize("study", ["quickstart", "glue-minilm"])
