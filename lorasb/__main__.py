@@ -73,13 +73,13 @@ def _parser() -> argparse.ArgumentParser:
         ("directions", _directions, (*task, threads), "updates against full fine-tuning's"),
         ("collect", _collect, ("study",), "the tidy tables of a study"),
         ("collect-sweep", _collect_sweep, ("study",), "the tables of a study's sweep"),
+        ("publish", _publish, ("study",), "copy tables to results/published"),
     ):
         verb = _verb(verbs, name, run, arguments, text)
         verb.add_argument("--available", action="store_true", help="leave out cells that failed")
     plan = _verb(verbs, "plan", _plan, ("study",), "cells, GPU hours, memory and disk of a study")
     plan.add_argument("--teraflops", type=float, help="speed of one GPU where none was measured")
     _verb(verbs, "check-claims", _check_claims, ("study",), "claims that need no training run")
-    _verb(verbs, "publish", _publish, ("study",), "copy tables to results/published")
     _verb(verbs, "count", _count, ("model", "method", "rank"), "closed-form parameter counts")
     pretrain = _verb(verbs, "pretrain", _pretrain, (threads,), "build the bundled model again")
     pretrain.add_argument("--output", required=True)
@@ -199,7 +199,7 @@ def _check_claims(arguments: Arguments) -> None:
 def _publish(arguments: Arguments) -> None:
     from lorasb.publish import publish
 
-    publish(arguments.study)
+    publish(arguments.study, available=arguments.available)
 
 
 def _count(arguments: Arguments) -> None:

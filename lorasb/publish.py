@@ -17,14 +17,17 @@ PUBLISHED = "results/published/{study}"
 FOLDERS = (grid.TABLES, grid.FIGURES)
 
 
-def publish(study: str) -> None:
+def publish(study: str, *, available: bool = False) -> None:
     """Copy the finished tables and figures of a study and write `provenance.json` beside them.
+
+    With `available`, cells without results are counted there and left out: in the tables they are
+    rows that say so.
 
     Raises
     ------
     UserError
-        If tables are missing, if cells were run from code that was not committed, or if a learning
-        rate was selected under other settings than the present ones.
+        If tables or cells are missing, if cells were run from code that was not committed, or if a
+        learning rate was selected under other settings than the present ones.
     """
     stale = stale_rates(study)
     if stale:
@@ -32,7 +35,9 @@ def publish(study: str) -> None:
             f"{grid.selected_rates_path(study)}: selected under other settings than the present "
             f"ones ({'; '.join(stale)}); run the target 'sweep' again"
         )
-    origins = _origins(grid.final_cells(study))
+    cells = grid.final_cells(study)
+    present = [cell for cell in cells if not available or _provenance(cell).exists()]
+    origins = _origins(present)
     target = Path(PUBLISHED.format(study=study))
     for folder in (Path(pattern.format(study=study)) for pattern in FOLDERS):
         if not folder.is_dir():
@@ -40,7 +45,12 @@ def publish(study: str) -> None:
                 f"{folder}: no such folder; run `snakemake --config study={study}` first"
             )
         shutil.copytree(folder, target / folder.name, dirs_exist_ok=True)
-    write_json(target / "provenance.json", {"study": study, "origins": origins})
+    facts = {"study": study, "cells_without_results": len(cells) - len(present)}
+    write_json(target / "provenance.json", facts | {"origins": origins})
+
+
+def _provenance(cell: Cell) -> Path:
+    return cell.folder / "provenance.json"
 
 
 def _origins(cells: list[Cell]) -> list[dict[str, Any]]:
@@ -48,7 +58,7 @@ def _origins(cells: list[Cell]) -> list[dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     number: Counter[str] = Counter()
     for cell in cells:
-        path = cell.folder / "provenance.json"
+        path = _provenance(cell)
         origin = {key: value for key, value in read_json(path).items() if key != "cell_hash"}
         if origin["uncommitted_changes"]:
             raise UserError(

@@ -56,3 +56,12 @@ def test_missing_cell_is_named(finished):
     (cell.folder / "provenance.json").unlink()
     with pytest.raises(UserError, match=str(cell.folder)):
         publish(STUDY)
+
+
+def test_cells_that_are_not_there_are_counted_where_that_is_asked_for(finished):
+    cell = grid.final_cells(STUDY)[0]
+    (cell.folder / "provenance.json").unlink()
+    publish(STUDY, available=True)
+    facts = json.loads((finished / "results/published" / STUDY / "provenance.json").read_text())
+    assert facts["cells_without_results"] == 1
+    assert sum(origin["cells"] for origin in facts["origins"]) == len(grid.final_cells(STUDY)) - 1
