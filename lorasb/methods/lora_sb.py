@@ -5,17 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from lorasb.errors import UserError
 from lorasb.methods.base import Context, Network
 from lorasb.methods.lora_xs import LoraXS
 
 if TYPE_CHECKING:
-    import torch
-
     from lorasb.counts import Counts
     from lorasb.initialize import Start
-
-OPTIMIZERS = ("adamw", "sgd")
 
 
 class LoraSB(LoraXS):
@@ -24,21 +19,16 @@ class LoraSB(LoraXS):
     B = U_r, A = V_r^T, R = -eta S_r / s of the SVD of sign(g); eta is the learning rate of the
     first step that moves anything.
 
-    Arguments: `scaling`, the s above. Those of ablations: `start`, "step" (the paper's), "zero"
+    Arguments: `scaling`, the s above, and for ablations `start`: "step" (the paper's), "zero"
     (the same bases, R = 0) or "folded" (the same product from bases that are not orthonormal,
-    B = -eta U_r S_r / s, R = I); `optimizer`, "adamw" or "sgd", plain gradient descent.
+    B = -eta U_r S_r / s, R = I).
     """
 
     needs = frozenset({"gradient_factors"})
 
-    def __init__(self, start: Start = "step", optimizer: str = "adamw", **arguments: Any) -> None:
+    def __init__(self, start: Start = "step", **arguments: Any) -> None:
         super().__init__(**arguments)
-        if optimizer not in OPTIMIZERS:
-            raise UserError(
-                f"arguments.optimizer: '{optimizer}' is unknown; known: {', '.join(OPTIMIZERS)}"
-            )
         self.start: Start = start
-        self.descends = optimizer == "sgd"
 
     def fill(self, adapted: Network, context: Context) -> None:
         """B, R and A from the factors of the estimated gradient."""
@@ -47,17 +37,6 @@ class LoraSB(LoraXS):
 
         factors = load_factors(context.inputs["gradient_factors"], context.rank)
         initialize_lora_sb(adapted, factors, context.first_learning_rate, start=self.start)
-
-    def optimizer(
-        self, model: Network, learning_rate: float, weight_decay: float
-    ) -> torch.optim.Optimizer:
-        """AdamW, or what `optimizer` names."""
-        if not self.descends:
-            return super().optimizer(model, learning_rate, weight_decay)
-        import torch
-
-        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        return torch.optim.SGD(trained, lr=learning_rate, weight_decay=weight_decay)
 
     def count(self, shapes: Mapping[str, tuple[int, int]], rank: int, base_params: int) -> Counts:
         """B and A come from a gradient: nothing else can give them back, so they are stored."""
