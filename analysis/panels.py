@@ -115,9 +115,10 @@ def seeds_text(counts: Iterable[int], spread: str) -> str:
 def score_against(runs: pd.DataFrame, *, cost: str, cost_label: str, title: str) -> Figure:
     """Score over a cost on a logarithmic axis: a panel a task, a line a method over its ranks.
 
-    What costs nothing, such as the base model, is a dotted horizontal line. What has no rank is a
-    point with a thin horizontal line, to compare the others with. Bars are 95 % t intervals over
-    seeds. Methods with a cost in common are drawn a few points beside each other.
+    A task without a score has no panel. What costs nothing, such as the base model, is a dotted
+    horizontal line. What has no rank is a point with a thin horizontal line, to compare the others
+    with. Bars are 95 % t intervals over seeds. Methods with a cost in common are drawn a few points
+    beside each other.
 
     Parameters
     ----------
@@ -126,10 +127,11 @@ def score_against(runs: pd.DataFrame, *, cost: str, cost_label: str, title: str)
     cost
         Its column on the x axis; the same for all seeds.
     """
-    table = stats.means(succeeded(runs), [*POINT, cost], "score")
+    done = succeeded(runs)
+    table = stats.means(done, [*POINT, cost], "score")
     if table.empty:
         return nothing(title, "No run has a score.")
-    figure, axes = panels(runs, title)
+    figure, axes = panels(done, title)
     metrics = runs.groupby(["model", "task"])["metric"].first()
     looks = style.styles(table["variant"])
     labels = {name: _ranks_label(name, table) for name in looks}

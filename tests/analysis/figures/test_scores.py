@@ -119,6 +119,14 @@ def test_missing_cells_leave_the_other_tasks_alone(tables):
     assert "LoRA-SB, r = 4, 16" in legend_labels(figure)
 
 
+def test_a_task_without_scores_has_no_panel(tables):
+    runs = tables.runs.copy()
+    runs.loc[runs["task"] == "world", ["status", "score"]] = ["failed", np.nan]
+    titles = [axes.get_title() for axes in score_vs_trainable.draw(runs).axes]
+    assert "World" not in titles
+    assert len(titles) == tables.runs["task"].nunique() - 1
+
+
 def test_a_study_without_scores_says_so(tables):
     figure = score_vs_trainable.draw(tables.runs.assign(status="failed", score=np.nan))
     assert figure.texts[-1].get_text() == "No run has a score."
