@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from string import Formatter
@@ -83,7 +84,7 @@ class Rule:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Task:
+class Task(ABC):
     """What all tasks have. `Task.from_config` gives one of the two subclasses."""
 
     name: str
@@ -110,9 +111,9 @@ class Task:
         return _task(name, data, {split: data["splits"][split] for split in SPLITS})
 
     @property
+    @abstractmethod
     def columns(self) -> list[str]:
         """The columns that the source's rows must have."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, kw_only=True)
