@@ -14,6 +14,8 @@ from analysis.tidy import POINT, groups
 
 MEAN_OF = "mean over the adapted weights,\n"
 STEP_LABEL = "Optimizer step"
+CEILING = "best of this rank"
+FLOOR = "random basis of this rank\n(mean; shaded: 95 % range)"
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,7 @@ def rank_grid(cells: pd.DataFrame, measure: Measure, title: str, log: bool = Fal
     cells = cells[cells["rank"] > 0]
     curves = over_seeds(cells, measure.column)
     looks = style.styles(cells["variant"])
-    tasks = list(cells[["model", "task"]].drop_duplicates().itertuples(index=False, name=None))
-    models = [model for model, _ in tasks]
+    tasks = panels.tasks(cells)
     ranks = sorted(set(cells["rank"]))
     figure = panels.new_figure(len(ranks), len(tasks), title)
     grid = figure.subplots(len(ranks), len(tasks), sharex="col", sharey=True, squeeze=False)
@@ -76,8 +77,7 @@ def rank_grid(cells: pd.DataFrame, measure: Measure, title: str, log: bool = Fal
             draw_curve(axes, curve, measure.column, looks[variant], style.label(variant))
         if log:
             log_steps(axes)
-    for axes, key in zip(grid[0], tasks, strict=True):
-        axes.set_title(panels.panel_title(*key, models=models))
+    panels.title_columns(grid[0], tasks)
     for axes, rank in zip(grid[:, 0], ranks, strict=True):
         axes.set_ylabel(f"{measure.label}, rank {rank}")
     figure.supxlabel(STEP_LABEL, fontsize="medium")

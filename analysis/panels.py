@@ -26,7 +26,7 @@ def panels(table: pd.DataFrame, title: str) -> tuple[Figure, Panels]:
 
     Panels are in order of appearance, at most three beside each other.
     """
-    keys = list(table[["model", "task"]].drop_duplicates().itertuples(index=False, name=None))
+    keys = tasks(table)
     models = [model for model, _ in keys]
     columns = min(COLUMNS, len(keys))
     lines = ceil(len(keys) / columns)
@@ -37,6 +37,18 @@ def panels(table: pd.DataFrame, title: str) -> tuple[Figure, Panels]:
     for key, panel in axes.items():
         panel.set_title(panel_title(*key, models=models))
     return figure, axes
+
+
+def tasks(table: pd.DataFrame) -> list[tuple[str, str]]:
+    """Distinct (model, task) in order of appearance."""
+    return list(table[["model", "task"]].drop_duplicates().itertuples(index=False, name=None))
+
+
+def title_columns(top: Iterable[Axes], keys: Sequence[tuple[str, str]]) -> None:
+    """Name the (model, task) of each column above the axes of a grid's first row."""
+    models = [model for model, _ in keys]
+    for axes, key in zip(top, keys, strict=True):
+        axes.set_title(panel_title(*key, models=models))
 
 
 def new_figure(lines: int, columns: int, title: str) -> Figure:

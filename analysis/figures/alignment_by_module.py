@@ -29,7 +29,7 @@ def draw(gradients: pd.DataFrame) -> Figure:
         ranked.groupby([*POINT, "module"], sort=False)["equivalent_cosine"].mean().reset_index()
     )
     points = panels.points(means)
-    tasks = list(means[["model", "task"]].drop_duplicates().itertuples(index=False, name=None))
+    tasks = panels.tasks(means)
     figure = panels.new_figure(len(points), len(tasks), title)
     grid = figure.subplots(len(points), len(tasks), squeeze=False)
     limits = {"vmin": means["equivalent_cosine"].min(), "vmax": means["equivalent_cosine"].max()}
@@ -43,8 +43,7 @@ def draw(gradients: pd.DataFrame) -> Figure:
         axes.grid(visible=False)
         if len({model for model, _ in tasks}) == 1:
             axes.label_outer()
-    for axes, key in zip(grid[0], tasks, strict=True):
-        axes.set_title(panels.panel_title(*key, models=[model for model, _ in tasks]))
+    panels.title_columns(grid[0], tasks)
     for axes, point in zip(grid[:, 0], points, strict=True):
         axes.set_ylabel(style.label(*point))
     figure.supxlabel("Layer", fontsize="medium")

@@ -11,13 +11,14 @@ from analysis.tidy import POINT, read
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-CEILING = "best of this rank"
-FLOOR = "random basis of this rank\n(mean; shaded: 95 % range)"
 MEASURE = curves.Measure(
     "cosine",
     "Cosine",
     ("random_low", "random_high"),
-    [curves.Control("random", FLOOR, ":"), curves.Control("best_rank", CEILING, "--")],
+    [
+        curves.Control("random", curves.FLOOR, ":"),
+        curves.Control("best_rank", curves.CEILING, "--"),
+    ],
 )
 COLUMNS = [*POINT, "seed", "step", *MEASURE.columns]
 

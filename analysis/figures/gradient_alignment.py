@@ -11,13 +11,14 @@ from analysis.tidy import POINT, read
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-CEILING = "best of this rank"
-FLOOR = "random basis of this rank\n(mean; shaded: 95 % range)"
 MEASURE = curves.Measure(
     "equivalent_cosine",
     "Cosine",
     ("random_low", "random_high"),
-    [curves.Control("random_cosine", FLOOR, ":"), curves.Control("optimum_cosine", CEILING, "--")],
+    [
+        curves.Control("random_cosine", curves.FLOOR, ":"),
+        curves.Control("optimum_cosine", curves.CEILING, "--"),
+    ],
 )
 COLUMNS = [*POINT, "seed", "step", *MEASURE.columns]
 

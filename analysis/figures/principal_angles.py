@@ -26,7 +26,7 @@ def draw(gradients: pd.DataFrame) -> Figure:
         return panels.nothing(title, "No gradients were measured.")
     cells = curves.cell_means(gradients, list(SIDES))
     lines = panels.line_styles(cells)
-    tasks = list(cells[["model", "task"]].drop_duplicates().itertuples(index=False, name=None))
+    tasks = panels.tasks(cells)
     figure = panels.new_figure(len(SIDES), len(tasks), title)
     grid = figure.subplots(len(SIDES), len(tasks), sharex="col", sharey=True, squeeze=False)
     for row, side in zip(grid, SIDES, strict=True):
@@ -40,8 +40,7 @@ def draw(gradients: pd.DataFrame) -> Figure:
     for axes in figure.axes:
         curves.log_steps(axes)
         axes.set_ylim(0.0, 1.02)
-    for axes, key in zip(grid[0], tasks, strict=True):
-        axes.set_title(panels.panel_title(*key, models=[model for model, _ in tasks]))
+    panels.title_columns(grid[0], tasks)
     figure.supxlabel(curves.STEP_LABEL, fontsize="medium")
     labels = [look["label"] for look in lines.values()]
     panels.legend(figure, labels, curves.seeds_title(cells))

@@ -25,13 +25,13 @@ from torch import Tensor
 
 from lorasb.errors import UserError
 from lorasb.files import atomic, load_tensors, read_json, write_json
+from lorasb.initialize import PREFIX
 from lorasb.models import matching_modules, oriented_weight
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 ADAPTER = "default"
-PREFIX = "base_model.model."  # of the names in PEFT's files
 
 # name of the adapted module -> A0 (r, in), B0 (out, r)
 Start = dict[str, tuple[Tensor, Tensor]]
