@@ -166,9 +166,7 @@ def _rate(study: str, model: str, task: str, variant: str, rank: int) -> str:
         return NO_RATE
     fixed = config.load_study(study)["learning_rates"]
     if fixed != "selected":
-        if variant not in fixed:
-            raise UserError(f"config/studies/{study}.yaml: learning_rates has no '{variant}'")
-        return str(fixed[variant])
+        return _fixed_rate(fixed, task, variant, f"config/studies/{study}.yaml: learning_rates")
     point = (model, task, variant, str(rank))
     if point not in selected_rates(study):
         raise UserError(
@@ -176,3 +174,15 @@ def _rate(study: str, model: str, task: str, variant: str, rank: int) -> str:
             "run the target 'sweep' first"
         )
     return selected_rates(study)[point]["lr"]
+
+
+def _fixed_rate(fixed: config.Mapping, task: str, variant: str, where: str) -> str:
+    """A variant's rate: one for all tasks, or one for each."""
+    if variant not in fixed:
+        raise UserError(f"{where} has no '{variant}'")
+    rate = fixed[variant]
+    if isinstance(rate, dict):
+        if task not in rate:
+            raise UserError(f"{where}.{variant} has no '{task}'")
+        rate = rate[task]
+    return str(rate)

@@ -73,3 +73,17 @@ def test_ranks_must_fit_the_method(project):
 
 def test_largest_rank_is_over_all_variants():
     assert grid.largest_rank("quickstart") == 16
+
+
+def test_fixed_rates_are_for_all_tasks_or_for_each(project):
+    study = project / "config/studies/glue-minilm-smoke.yaml"
+    text = study.read_text()
+    study.write_text(text.replace('lora: "1e-3"', 'lora: {mrpc: "2e-3", stsb: "3e-3"}'))
+    cells = grid.final_cells("glue-minilm-smoke")
+    rates = {(cell.variant, cell.task): cell.lr for cell in cells}
+    assert rates["lora", "mrpc"] == "2e-3"
+    assert rates["lora", "stsb"] == "3e-3"
+    assert rates["full", "mrpc"] == rates["full", "stsb"] == "1e-4"
+    study.write_text(text.replace('lora: "1e-3"', 'lora: {mrpc: "2e-3"}'))
+    with pytest.raises(UserError, match=r"learning_rates\.lora has no 'stsb'"):
+        grid.final_cells("glue-minilm-smoke")
