@@ -48,14 +48,14 @@ def _parser() -> argparse.ArgumentParser:
         verbs,
         "estimate-gradient",
         _estimate,
-        (*task, "seed", threads),
+        (*task, "samples", "seed", threads),
         "gradient at the base model",
     )
     _verb(
         verbs,
         "factorize-gradient",
         _factorize_gradient,
-        (*task, "seed", threads),
+        (*task, "samples", "seed", threads),
         "SVD of the step",
     )
     _verb(
@@ -95,7 +95,7 @@ def _verb(
 ) -> argparse.ArgumentParser:
     verb = verbs.add_parser(name, help=text, description=text)
     for argument in arguments:
-        number = argument in {"rank", "seed", "threads"}
+        number = argument in {"rank", "samples", "seed", "threads"}
         optional = {"threads", "rank"} if name == "count" else {"threads"}
         verb.add_argument(
             f"--{argument}", type=int if number else str, required=argument not in optional
@@ -125,13 +125,17 @@ def _prepare(arguments: Arguments) -> None:
 def _estimate(arguments: Arguments) -> None:
     from lorasb.stages.gradient import estimate_gradient
 
-    estimate_gradient(arguments.study, arguments.model, arguments.task, arguments.seed)
+    estimate_gradient(
+        arguments.study, arguments.model, arguments.task, arguments.samples, arguments.seed
+    )
 
 
 def _factorize_gradient(arguments: Arguments) -> None:
     from lorasb.stages.factors import factorize_gradient
 
-    factorize_gradient(arguments.study, arguments.model, arguments.task, arguments.seed)
+    factorize_gradient(
+        arguments.study, arguments.model, arguments.task, arguments.samples, arguments.seed
+    )
 
 
 def _factorize_weights(arguments: Arguments) -> None:

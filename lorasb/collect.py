@@ -150,10 +150,12 @@ def _cost_columns(cell: Cell) -> dict[str, Any]:
     timing = read_json(cell.folder / "timing.json")
     needs = variant_method(cell.variant).needs
     gradient = factors = 0.0
-    if needs & {"gradient", "gradient_factors"}:
-        gradient = read_json(cell.path(grid.GRADIENT) / "gradient.json")["seconds"]
+    if needs & resolve.NEEDS_GRADIENT:
+        folder = resolve.gradient_path(cell, grid.GRADIENT)
+        gradient = read_json(folder / "gradient.json")["seconds"]
     if "gradient_factors" in needs:
-        factors = read_json(cell.path(grid.GRADIENT_FACTORS) / "factors.json")["seconds"]
+        folder = resolve.gradient_path(cell, grid.GRADIENT_FACTORS)
+        factors = read_json(folder / "factors.json")["seconds"]
     if "weight_factors" in needs:
         factors = read_json(cell.path(grid.WEIGHT_FACTORS) / "factors.json")["seconds"]
     return {

@@ -19,8 +19,8 @@ from lorasb.registry import variant_method
 # The folder patterns; the rules use the same constants, so a path is written down once.
 CELL = "results/{study}/runs/{model}/{task}/{variant}/r{rank}/lr{lr}/seed{seed}"
 DATA = "results/{study}/shared/data/{model}/{task}"
-GRADIENT = "results/{study}/shared/gradients/{model}/{task}/seed{seed}"
-GRADIENT_FACTORS = "results/{study}/shared/factors/{model}/{task}/seed{seed}"
+GRADIENT = "results/{study}/shared/gradients/{model}/{task}/n{samples}/seed{seed}"
+GRADIENT_FACTORS = "results/{study}/shared/factors/{model}/{task}/n{samples}/seed{seed}"
 WEIGHT_FACTORS = "results/{study}/shared/factors/{model}/weights"
 SCORES = "results/{study}/scores/{model}/{task}"
 DIRECTIONS = "results/{study}/directions/{model}/{task}.csv"

@@ -23,7 +23,7 @@ from lorasb.files import read_json
 from lorasb.grid import Cell
 from lorasb.models import DTYPES, ModelSpec, skeleton
 from lorasb.registry import variant_method
-from lorasb.resolve import Resolved, resolve, total_steps
+from lorasb.resolve import Resolved, gradient_path, resolve, total_steps
 
 TERAFLOPS = 150.0  # what one H100 or A100 keeps up in bfloat16, about; an option of the verb
 # bytes that one layer keeps for backward, a token and unit of width, with 2-byte numbers and
@@ -159,15 +159,14 @@ def _memory(network: Network, counts: Counts, tokens: int) -> float:
 
 
 def _shared_bytes(study: str) -> int:
-    """Bytes of the gradients, once a seed, and of the factors, which all ranks share."""
-    cells = grid.final_cells(study)
-    starts = {
-        (need, cell.model, cell.task, None if need == "weight_factors" else cell.seed)
-        for cell in cells
+    """Bytes of the gradients, once a seed and number of samples, and of the factors."""
+    folders = {
+        (need, cell.model, cell.task, str(_start_folder(need, cell)))
+        for cell in grid.final_cells(study)
         for need in _with_gradient(variant_method(cell.variant).needs)
     }
     total = 0
-    for need, model, task, _ in starts:
+    for need, model, task, _ in folders:
         shapes, _, _ = adapted_shapes(model, task)
         rank = grid.largest_rank(study)
         factors = sum(rank * (m + n + 1) for m, n in shapes.values())
@@ -175,6 +174,13 @@ def _shared_bytes(study: str) -> int:
         numbers = {"gradient": gradient, "gradient_factors": factors, "weight_factors": factors}
         total += FLOAT_BYTES * numbers[need]
     return total
+
+
+def _start_folder(need: str, cell: Cell) -> Path:
+    """Where what a method needs lies; cells with the same folder share it."""
+    if need == "weight_factors":
+        return cell.path(grid.WEIGHT_FACTORS)
+    return gradient_path(cell, grid.GRADIENT if need == "gradient" else grid.GRADIENT_FACTORS)
 
 
 def _with_gradient(needs: frozenset[str]) -> frozenset[str]:

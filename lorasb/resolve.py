@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from lorasb import config
@@ -19,6 +20,8 @@ from lorasb.registry import variant_method
 
 # Raised when cells would keep something else along training; final cells run again
 SNAPSHOTS = 2
+# what a method may need that starts with an estimated gradient
+NEEDS_GRADIENT = frozenset({"gradient", "gradient_factors"})
 
 
 @dataclass(frozen=True)
@@ -52,8 +55,23 @@ def resolve(study: str, model: str, task: str) -> Resolved:
 
 def check_study(study: str) -> None:
     """Refuse a study whose names, ranks or settings are wrong, before anything is planned."""
-    for model, task in sorted({(model, task) for model, task, _, _ in points(study)}):
+    found = points(study)
+    for model, task in sorted({(model, task) for model, task, _, _ in found}):
         resolve(study, model, task)
+    for variant in sorted({variant for _, _, variant, _ in found}):
+        _check_samples(variant)
+
+
+def gradient_samples(study: str, model: str, task: str, variant: str) -> int:
+    """Training samples of the gradient that a variant starts from: its own or the study's."""
+    own = config.load_variant(variant).get("samples")
+    return int(own or resolve(study, model, task).settings["gradient"]["samples"])
+
+
+def gradient_path(cell: Cell, pattern: str) -> Path:
+    """The folder of the gradient that a cell starts from, or of its factors."""
+    samples = gradient_samples(cell.study, cell.model, cell.task, cell.variant)
+    return Path(pattern.format(**vars(cell), samples=samples))
 
 
 def data_hash(study: str, model: str, task: str) -> str:
@@ -61,15 +79,16 @@ def data_hash(study: str, model: str, task: str) -> str:
     return _hash(_data_key(resolve(study, model, task)))
 
 
-def gradient_hash(study: str, model: str, task: str) -> str:
-    """Changes when the estimated gradient would."""
-    return _hash(_gradient_key(resolve(study, model, task)))
+def gradient_hash(study: str, model: str, task: str, samples: int) -> str:
+    """Changes when the gradient estimated from so many samples would."""
+    return _hash(_gradient_key(resolve(study, model, task), samples))
 
 
-def factors_hash(study: str, model: str, task: str) -> str:
+def factors_hash(study: str, model: str, task: str, samples: int) -> str:
     """Changes when the factors of the gradient would."""
     resolved = resolve(study, model, task)
-    return _hash([_gradient_key(resolved), resolved.settings["factors"], largest_rank(study)])
+    key = _gradient_key(resolved, samples)
+    return _hash([key, resolved.settings["factors"], largest_rank(study)])
 
 
 def weight_factors_hash(study: str, model: str) -> str:
@@ -149,6 +168,15 @@ def warmup_steps(training: config.Mapping, steps: int) -> int:
     return math.ceil(training["warmup_ratio"] * steps)
 
 
+def _check_samples(variant: str) -> None:
+    data = config.load_variant(variant)
+    if "samples" in data and not variant_method(variant).needs & NEEDS_GRADIENT:
+        raise UserError(
+            f"config/methods/{variant}.yaml: samples: the method '{data['method']}' starts from no "
+            "gradient; remove the key"
+        )
+
+
 def _study_settings(study: str) -> config.Mapping:
     """The defaults with the study's changes, before those of a task."""
     changes = config.load_study(study).get("settings", {})
@@ -167,10 +195,11 @@ def _point_key(study: str, model: str, task: str, variant: str, rank: int) -> An
         data.get("arguments", {}),
         rank,
     ]
+    samples = gradient_samples(study, model, task, variant)
     if "gradient" in method.needs:
-        key.append(gradient_hash(study, model, task))
+        key.append(gradient_hash(study, model, task, samples))
     if "gradient_factors" in method.needs:
-        key.append(factors_hash(study, model, task))
+        key.append(factors_hash(study, model, task, samples))
     if "weight_factors" in method.needs:
         key.append(weight_factors_hash(study, model))
     return key
@@ -186,8 +215,8 @@ def _data_key(resolved: Resolved) -> Any:
     return [_model_key(resolved.model), task, resolved.settings["training"]["max_length"]]
 
 
-def _gradient_key(resolved: Resolved) -> Any:
-    return [_data_key(resolved), resolved.settings["gradient"]]
+def _gradient_key(resolved: Resolved, samples: int) -> Any:
+    return [_data_key(resolved), resolved.settings["gradient"] | {"samples": samples}]
 
 
 def _model_key(model: config.Mapping) -> Any:

@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from lorasb.errors import UserError
 from lorasb.methods.base import Context, Network
 from lorasb.methods.lora_xs import LoraXS
 
 if TYPE_CHECKING:
+    import torch
+
     from lorasb.counts import Counts
     from lorasb.initialize import Start
+
+OPTIMIZERS = ("adamw", "sgd")
+MOMENTUM = 0.9
 
 
 class LoraSB(LoraXS):
@@ -21,14 +27,21 @@ class LoraSB(LoraXS):
 
     Arguments: `scaling`, the s above, and for ablations `start`: "step" (the paper's), "zero"
     (the same bases, R = 0) or "folded" (the same product from bases that are not orthonormal,
-    B = -eta U_r S_r / s, R = I).
+    B = -eta U_r S_r / s, R = I); and `optimizer`: "adamw" or "sgd". The latter is gradient descent
+    with momentum 0.9 along theorem 3's g_R / s^2, which is the best step of W for orthonormal bases
+    and in which s drops out (theorem 5), as long as gradients are not clipped.
     """
 
     needs = frozenset({"gradient_factors"})
 
-    def __init__(self, start: Start = "step", **arguments: Any) -> None:
+    def __init__(self, start: Start = "step", optimizer: str = "adamw", **arguments: Any) -> None:
         super().__init__(**arguments)
+        if optimizer not in OPTIMIZERS:
+            raise UserError(
+                f"arguments: optimizer '{optimizer}' is unknown; known: {', '.join(OPTIMIZERS)}"
+            )
         self.start: Start = start
+        self.descends = optimizer == "sgd"
 
     def fill(self, adapted: Network, context: Context) -> None:
         """B, R and A from the factors of the estimated gradient."""
@@ -37,6 +50,21 @@ class LoraSB(LoraXS):
 
         factors = load_factors(context.inputs["gradient_factors"], context.rank)
         initialize_lora_sb(adapted, factors, context.first_learning_rate, start=self.start)
+
+    def optimizer(
+        self, model: Network, learning_rate: float, weight_decay: float
+    ) -> torch.optim.Optimizer:
+        """AdamW, or gradient descent with a rate of eta / s^2 for R."""
+        if not self.descends:
+            return super().optimizer(model, learning_rate, weight_decay)
+        from torch.optim import SGD
+
+        trained = {name: value for name, value in model.named_parameters() if value.requires_grad}
+        inner = [value for name, value in trained.items() if ".lora_xs_R." in name]
+        others = [value for name, value in trained.items() if ".lora_xs_R." not in name]
+        scaling = self.arguments.get("scaling", 1.0)
+        groups = [{"params": inner, "lr": learning_rate / scaling**2}, {"params": others}]
+        return SGD(groups, lr=learning_rate, momentum=MOMENTUM, weight_decay=weight_decay)
 
     def count(self, shapes: Mapping[str, tuple[int, int]], rank: int, base_params: int) -> Counts:
         """B and A come from a gradient: nothing else can give them back, so they are stored."""

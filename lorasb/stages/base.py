@@ -10,7 +10,7 @@ from lorasb.grid import Cell
 from lorasb.initialize import first_learning_rate
 from lorasb.methods.base import Context
 from lorasb.models import ModelSpec, load_model, load_tokenizer
-from lorasb.resolve import Resolved, total_steps, warmup_steps
+from lorasb.resolve import Resolved, gradient_path, total_steps, warmup_steps
 from lorasb.seeding import generator
 
 
@@ -48,8 +48,8 @@ def context(cell: Cell, resolved: Resolved, rows: int) -> Context:
         target_modules=list(spec.target_modules),
         task_head=spec.head_modules(resolved.task["kind"]),
         inputs={
-            "gradient": cell.path(grid.GRADIENT) / "gradient.safetensors",
-            "gradient_factors": cell.path(grid.GRADIENT_FACTORS) / "factors.safetensors",
+            "gradient": gradient_path(cell, grid.GRADIENT) / "gradient.safetensors",
+            "gradient_factors": gradient_path(cell, grid.GRADIENT_FACTORS) / "factors.safetensors",
             "weight_factors": cell.path(grid.WEIGHT_FACTORS) / "factors.safetensors",
         },
     )

@@ -13,10 +13,10 @@ from lorasb.seeding import generator
 from lorasb.stages.cost import measured
 
 
-def factorize_gradient(study: str, model: str, task: str, seed: int) -> None:
+def factorize_gradient(study: str, model: str, task: str, samples: int, seed: int) -> None:
     """Truncated SVD of the first step, at the study's largest rank."""
     settings = resolve(study, model, task).settings["factors"]
-    names = {"study": study, "model": model, "task": task, "seed": seed}
+    names = {"study": study, "model": model, "task": task, "samples": samples, "seed": seed}
     gradients = load_tensors(Path(grid.GRADIENT.format(**names)) / "gradient.safetensors")
     with measured() as cost:
         factors = factorize(

@@ -18,8 +18,11 @@ from lorasb.tasks.collate import Collator
 from lorasb.tasks.prepare import read_split
 
 
-def estimate_gradient(study: str, model: str, task: str, seed: int) -> None:
-    """Estimate the gradient of the adapted weights at the base model."""
+def estimate_gradient(study: str, model: str, task: str, samples: int, seed: int) -> None:
+    """Estimate the gradient of the adapted weights at the base model, from so many samples.
+
+    More samples of a seed include the fewer ones.
+    """
     resolved = resolve(study, model, task)
     settings = resolved.settings["gradient"]
     network, tokenizer = load_base(resolved, seed)
@@ -28,7 +31,7 @@ def estimate_gradient(study: str, model: str, task: str, seed: int) -> None:
     ).to_list()
     chosen = torch.randperm(len(rows), generator=generator(seed, "gradient"))
     loader: torch.utils.data.DataLoader[Any] = torch.utils.data.DataLoader(
-        [rows[index] for index in chosen[: settings["samples"]].tolist()],  # type: ignore[arg-type]
+        [rows[index] for index in chosen[:samples].tolist()],  # type: ignore[arg-type]
         batch_size=settings["batch_size"],
         collate_fn=Collator(tokenizer),
     )
@@ -37,11 +40,12 @@ def estimate_gradient(study: str, model: str, task: str, seed: int) -> None:
             network,
             loader,
             target_modules=resolved.model["target_modules"],
-            num_samples=settings["samples"],
+            num_samples=samples,
             memory_limit_bytes=settings["memory_limit_bytes"],
             dropout=settings["dropout"],
             reduction=settings["reduction"],
         )
-    folder = Path(grid.GRADIENT.format(study=study, model=model, task=task, seed=seed))
+    names = {"study": study, "model": model, "task": task, "samples": samples, "seed": seed}
+    folder = Path(grid.GRADIENT.format(**names))
     save_gradients(gradients, folder / "gradient.safetensors")
-    write_json(folder / "gradient.json", cost | {"samples": settings["samples"]})
+    write_json(folder / "gradient.json", cost | {"samples": samples})

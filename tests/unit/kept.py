@@ -12,7 +12,7 @@ from lorasb.factors import factorize, save_factors
 from lorasb.grid import Cell
 from lorasb.registry import variant_method
 from lorasb.replay import base_weights
-from lorasb.resolve import Resolved, resolve
+from lorasb.resolve import Resolved, gradient_path, resolve
 from lorasb.stages.base import context, load_base
 
 STUDY, MODEL, TASK = "quickstart", "quickstart-llama", "sentences"
@@ -58,7 +58,7 @@ def keep(variant: str) -> Cell:
         (grid.WEIGHT_FACTORS, factorize(weights, grid.largest_rank(STUDY), step="none")),
         (grid.GRADIENT_FACTORS, factorize(steep, grid.largest_rank(STUDY), step="sign")),
     ):
-        save_factors(factors, made.path(pattern) / "factors.safetensors")
+        save_factors(factors, gradient_path(made, pattern) / "factors.safetensors")
     model = variant_method(variant).attach(network, context(made, resolved(), ROWS))
     trained = {name: value for name, value in model.named_parameters() if value.requires_grad}
     kept = {}

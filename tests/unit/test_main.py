@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from lorasb.__main__ import main
 
 CELL = ["--study", "quickstart", "--model", "quickstart-llama", "--task", "world", "--seed", "0"]
+GRADIENT = [*CELL, "--samples", "8"]
 TRAIN = ["train", *CELL, "--variant", "lora-sb", "--rank", "4", "--lr", "1e-2"]
 
 
@@ -70,9 +71,9 @@ def test_training_without_factors(prepared, capsys):
 
 
 def test_missing_and_truncated_gradient(prepared, capsys):
-    verb = ["factorize-gradient", *CELL]
+    verb = ["factorize-gradient", *GRADIENT]
     assert "gradient.safetensors" in fails(capsys, verb)
-    assert main(["estimate-gradient", *CELL]) == 0
+    assert main(["estimate-gradient", *GRADIENT]) == 0
     capsys.readouterr()
     (path,) = prepared.rglob("gradient.safetensors")
     path.write_bytes(path.read_bytes()[:500])
@@ -87,7 +88,7 @@ def test_missing_model_folder(prepared, capsys):
 def test_target_module_that_matches_nothing(prepared, capsys):
     path = prepared / "config/models/quickstart-llama.yaml"
     path.write_text(path.read_text().replace("q_proj", "q_porj"))
-    message = fails(capsys, ["estimate-gradient", *CELL])
+    message = fails(capsys, ["estimate-gradient", *GRADIENT])
     assert "target module 'q_porj' matches no linear layer" in message
 
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from lorasb import grid, resolve
@@ -81,6 +83,24 @@ def test_only_methods_that_start_from_a_gradient_depend_on_its_settings(project)
     before = resolve.cell_hash(other)
     changed(project, "config/defaults.yaml", "samples: 64", "samples: 32")
     assert resolve.cell_hash(other) == before
+
+
+def test_a_variant_may_have_its_own_number_of_samples(project):
+    names = ("quickstart", "quickstart-llama", "world")
+    own = Cell(*names, "lora-sb-n5", 16, "1e-2", 0)
+    assert resolve.gradient_samples(*names, "lora-sb") == 64
+    assert resolve.gradient_samples(*names, "lora-sb-n5") == 5
+    assert str(resolve.gradient_path(own, grid.GRADIENT)).endswith("/world/n5/seed0")
+    assert str(resolve.gradient_path(CELL, grid.GRADIENT)).endswith("/world/n64/seed0")
+    assert resolve.cell_hash(own) != resolve.cell_hash(replace(own, variant="lora-sb"))
+    changed(project, "config/methods/lora-sb-n5.yaml", "samples: 5", "samples: 64")
+    assert resolve.cell_hash(own) == resolve.cell_hash(replace(own, variant="lora-sb"))
+
+
+def test_samples_of_a_method_without_a_gradient_are_refused(project):
+    changed(project, "config/methods/lora-xs.yaml", "arguments:", "samples: 5\narguments:")
+    with pytest.raises(UserError, match=r"lora-xs.yaml: samples: .* starts from no gradient"):
+        resolve.check_study("quickstart")
 
 
 def test_what_is_kept_is_part_of_a_final_cells_hash_alone(project, monkeypatch):

@@ -8,6 +8,7 @@ import pytest
 
 from lorasb import config, grid
 from lorasb.registry import variant_method
+from lorasb.resolve import gradient_path
 from tests.workflow.conftest import ROOT, copy_project, planned, snakemake
 
 
@@ -34,7 +35,7 @@ def test_every_study_plans_its_cells_and_no_others(fresh, study):
     assert jobs.get("train", 0) + jobs.get("train_and_predict", 0) == len(cells)
     needs = {cell: variant_method(cell.variant).needs for cell in cells}
     starts = {
-        need: {(cell.model, cell.task, cell.seed) for cell in cells if need in needs[cell]}
+        need: {gradient_path(cell, grid.GRADIENT) for cell in cells if need in needs[cell]}
         for need in ("gradient", "gradient_factors")
     }
     weights = {cell.model for cell in cells if "weight_factors" in needs[cell]}

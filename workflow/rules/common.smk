@@ -38,6 +38,7 @@ wildcard_constraints:
     variant="[a-z0-9][a-z0-9.-]*",
     rank="[0-9]+",
     lr=r"0|[1-9](\.[0-9]*[1-9])?e-[0-9]+",
+    samples="[0-9]+",
     seed="[0-9]+",
     split="test|selection",
 
@@ -62,18 +63,19 @@ def get_stale_rates(wildcards):
 
 def get_training_inputs(wildcards):
     """The training split, and the gradient or factors that the cell's method needs."""
-    method = checked(variant_method, wildcards.variant)
-    inputs = [
-        f"{grid.DATA}/train.parquet",
-        f"{grid.DATA}/{cell_of(wildcards).split}.parquet",
-    ]
-    if "gradient" in method.needs:
-        inputs.append(f"{grid.GRADIENT}/gradient.safetensors")
-    if "gradient_factors" in method.needs:
-        inputs.append(f"{grid.GRADIENT_FACTORS}/factors.safetensors")
-    if "weight_factors" in method.needs:
-        inputs.append(f"{grid.WEIGHT_FACTORS}/factors.safetensors")
-    return [path.format(**dict(wildcards)) for path in inputs]
+    cell = cell_of(wildcards)
+    needs = checked(variant_method, cell.variant).needs
+    data = cell.path(grid.DATA)
+    inputs = [data / "train.parquet", data / f"{cell.split}.parquet"]
+    if "gradient" in needs:
+        folder = checked(resolve.gradient_path, cell, grid.GRADIENT)
+        inputs.append(folder / "gradient.safetensors")
+    if "gradient_factors" in needs:
+        folder = checked(resolve.gradient_path, cell, grid.GRADIENT_FACTORS)
+        inputs.append(folder / "factors.safetensors")
+    if "weight_factors" in needs:
+        inputs.append(cell.path(grid.WEIGHT_FACTORS) / "factors.safetensors")
+    return [str(path) for path in inputs]
 
 
 def existing(paths):

@@ -1,4 +1,5 @@
-# What frozen-basis methods start from: once per model, task and seed, for all ranks and rates.
+# What frozen-basis methods start from: once per model, task, number of samples and seed, for all ranks
+# and rates.
 
 
 rule estimate_gradient:
@@ -8,9 +9,9 @@ rule estimate_gradient:
         gradient=f"{grid.GRADIENT}/gradient.safetensors",
         cost=f"{grid.GRADIENT}/gradient.json",
     log:
-        "logs/estimate_gradient/{study}/{model}/{task}/seed{seed}.log",
+        "logs/estimate_gradient/{study}/{model}/{task}/n{samples}/seed{seed}.log",
     benchmark:
-        "benchmarks/estimate_gradient/{study}/{model}/{task}/seed{seed}.jsonl"
+        "benchmarks/estimate_gradient/{study}/{model}/{task}/n{samples}/seed{seed}.jsonl"
     conda:
         "../envs/lorasb.yaml"
     threads: 1
@@ -19,11 +20,15 @@ rule estimate_gradient:
     params:
         task=TASK_FLAGS,
         gradient_hash=lambda wildcards: checked(
-            resolve.gradient_hash, wildcards.study, wildcards.model, wildcards.task
+            resolve.gradient_hash,
+            wildcards.study,
+            wildcards.model,
+            wildcards.task,
+            int(wildcards.samples),
         ),
     shell:
-        "python -m lorasb estimate-gradient {params.task} --seed {wildcards.seed} "
-        "--threads {threads} > {log} 2>&1"
+        "python -m lorasb estimate-gradient {params.task} --samples {wildcards.samples} "
+        "--seed {wildcards.seed} --threads {threads} > {log} 2>&1"
 
 
 rule factorize_gradient:
@@ -33,9 +38,9 @@ rule factorize_gradient:
         factors=f"{grid.GRADIENT_FACTORS}/factors.safetensors",
         cost=f"{grid.GRADIENT_FACTORS}/factors.json",
     log:
-        "logs/factorize_gradient/{study}/{model}/{task}/seed{seed}.log",
+        "logs/factorize_gradient/{study}/{model}/{task}/n{samples}/seed{seed}.log",
     benchmark:
-        "benchmarks/factorize_gradient/{study}/{model}/{task}/seed{seed}.jsonl"
+        "benchmarks/factorize_gradient/{study}/{model}/{task}/n{samples}/seed{seed}.jsonl"
     conda:
         "../envs/lorasb.yaml"
     threads: 1
@@ -44,11 +49,15 @@ rule factorize_gradient:
     params:
         task=TASK_FLAGS,
         factors_hash=lambda wildcards: checked(
-            resolve.factors_hash, wildcards.study, wildcards.model, wildcards.task
+            resolve.factors_hash,
+            wildcards.study,
+            wildcards.model,
+            wildcards.task,
+            int(wildcards.samples),
         ),
     shell:
-        "python -m lorasb factorize-gradient {params.task} --seed {wildcards.seed} "
-        "--threads {threads} > {log} 2>&1"
+        "python -m lorasb factorize-gradient {params.task} --samples {wildcards.samples} "
+        "--seed {wildcards.seed} --threads {threads} > {log} 2>&1"
 
 
 rule factorize_weights:

@@ -7,7 +7,7 @@ from lorasb.errors import UserError
 from lorasb.methods.lora_sb import LoraSB
 from lorasb.methods.lora_sb_noise import NoisyLoraSB
 from tests.contract.test_methods import LLAMA_TARGETS, context
-from tests.unit.tiny import tiny_llama
+from tests.unit.tiny import sequences, tiny_llama
 
 
 def deltas(method: LoraSB, folder, seed: int = 0) -> list[torch.Tensor]:
@@ -52,9 +52,35 @@ def test_random_bases_have_the_size_of_a_step_and_depend_on_the_seed(tmp_path):
     assert distance(deltas(NoisyLoraSB(0.0, 1.0), tmp_path, seed=1), drawn) > 0.5
 
 
+def trained(method: LoraSB, folder) -> list[torch.Tensor]:
+    """The updates after a few steps of the method's own optimizer, in float64."""
+    model = tiny_llama(0)
+    adapted = method.attach(model, context(model, LLAMA_TARGETS, folder)).double()
+    optimizer = method.optimizer(adapted, learning_rate=0.02, weight_decay=0.0)
+    ids = torch.stack(sequences(1, [12] * 4))
+    for _ in range(5):
+        adapted(input_ids=ids, labels=ids).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return [
+        m.get_delta_weight("default").detach() for m in adapted.modules() if hasattr(m, "lora_xs_R")
+    ]
+
+
+def test_s_drops_out_of_gradient_descent_and_not_of_adamw(tmp_path):
+    at_one = trained(LoraSB(optimizer="sgd"), tmp_path)
+    assert distance(at_one, deltas(LoraSB(), tmp_path)) > 0.1  # it moves
+    for scaling in (0.25, 4.0):
+        # float64, but bases and start are rounded to float32
+        assert distance(trained(LoraSB(optimizer="sgd", scaling=scaling), tmp_path), at_one) < 1e-6
+        adam = distance(trained(LoraSB(scaling=scaling), tmp_path), trained(LoraSB(), tmp_path))
+        assert adam > 0.1
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
+        (lambda: LoraSB(optimizer="adam"), "optimizer 'adam' is unknown; known: adamw, sgd"),
         (lambda: NoisyLoraSB(0.0, 0.0), "one above 0"),
         (lambda: NoisyLoraSB(1.0, -0.1), "noise -0.1"),
     ],
