@@ -4,6 +4,7 @@
 #   factorize_gradient, _weights      shared/factors/    truncated SVDs, shared by ranks and learning rates
 #   train, predict                    runs/              one folder a cell: adapter, log, timing, predictions
 #   score, probe_directions           scores/ directions/ probes/
+#   measure_spectra                   spectra/           spectra of the gradients
 #   collect, select_lr                tables/            tidy tables; then tables/, figures/ for readers
 
 from snakemake.utils import min_version

@@ -77,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     ):
         verb = _verb(verbs, name, run, arguments, text)
         verb.add_argument("--available", action="store_true", help="leave out cells that failed")
+    _verb(verbs, "measure-spectra", _spectra, (*task, threads), "spectra of a task's gradients")
     plan = _verb(verbs, "plan", _plan, ("study",), "cells, GPU hours, memory and disk of a study")
     plan.add_argument("--teraflops", type=float, help="speed of one GPU where none was measured")
     _verb(verbs, "check-claims", _check_claims, ("study",), "claims that need no training run")
@@ -174,6 +175,12 @@ def _directions(arguments: Arguments) -> None:
     probe_directions(
         arguments.study, arguments.model, arguments.task, available=arguments.available
     )
+
+
+def _spectra(arguments: Arguments) -> None:
+    from lorasb.spectra import measure_spectra
+
+    measure_spectra(arguments.study, arguments.model, arguments.task)
 
 
 def _collect(arguments: Arguments) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ def score_task(study: str, model: str, task: str, split: str, *, available: bool
 
 
 def collect(study: str, *, available: bool) -> None:
-    """Rule `collect`: `runs`, `scores`, `items`, `losses`, `directions`, `gradients`."""
+    """Rule `collect`: the tidy tables of a study."""
     cells = grid.final_cells(study)
     scores = _scores(cells, "test")
     present = [cell for cell in cells if _present(cell, available=available)]
@@ -49,7 +50,11 @@ def collect(study: str, *, available: bool) -> None:
     _write(pd.DataFrame([run_row(cell, scores) for cell in cells]), tables / "runs.csv")
     _write(scores, tables / "scores.csv")
     _write(_losses(present), tables / "losses.csv")
-    for pattern, name in ((grid.DIRECTIONS, "directions"), (grid.GRADIENT_PROBES, "gradients")):
+    for pattern, name in (
+        (grid.DIRECTIONS, "directions"),
+        (grid.GRADIENT_PROBES, "gradients"),
+        (grid.SPECTRA, "spectra"),
+    ):
         _write(_joined(cells, pattern, available=available), tables / f"{name}.csv")
     items = [pd.read_parquet(folder / "test.items.parquet") for folder in _score_folders(cells)]
     with atomic(tables / "items.parquet") as partial:
@@ -111,6 +116,8 @@ def run_row(cell: Cell, scores: pd.DataFrame) -> dict[str, Any]:
         **cell.columns,
         "method": variant["method"],
         "label": variant["label"],
+        "arguments": json.dumps(variant.get("arguments", {}), sort_keys=True),
+        "samples": _samples(cell),
         "status": "ok" if score is not None else "failed",
         "reason": "" if score is not None else _reason(cell),
         "metric": metric,
@@ -119,6 +126,13 @@ def run_row(cell: Cell, scores: pd.DataFrame) -> dict[str, Any]:
     return (
         row | _count_columns(cell_counts(cell)) | (_cost_columns(cell) if score is not None else {})
     )
+
+
+def _samples(cell: Cell) -> int | None:
+    """Training samples of the gradient that the cell starts from."""
+    if not variant_method(cell.variant).needs & resolve.NEEDS_GRADIENT:
+        return None
+    return resolve.gradient_samples(cell.study, cell.model, cell.task, cell.variant)
 
 
 def cell_counts(cell: Cell) -> Counts:

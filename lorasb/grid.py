@@ -25,6 +25,7 @@ WEIGHT_FACTORS = "results/{study}/shared/factors/{model}/weights"
 SCORES = "results/{study}/scores/{model}/{task}"
 DIRECTIONS = "results/{study}/directions/{model}/{task}.csv"
 GRADIENT_PROBES = "results/{study}/probes/{model}/{task}.csv"
+SPECTRA = "results/{study}/spectra/{model}/{task}.csv"
 TABLES = "results/{study}/tables"
 FIGURES = "results/{study}/figures"
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from lorasb import config
 from lorasb.errors import UserError
-from lorasb.grid import Cell, largest_rank, points, selected_rates
+from lorasb.grid import Cell, final_cells, largest_rank, points, selected_rates
 from lorasb.registry import variant_method
 
 # Raised when cells would keep something else along training; final cells run again
@@ -77,6 +77,18 @@ def gradient_path(cell: Cell, pattern: str) -> Path:
 def data_hash(study: str, model: str, task: str) -> str:
     """Changes when the prepared splits would."""
     return _hash(_data_key(resolve(study, model, task)))
+
+
+def gradients(study: str, model: str, task: str) -> list[tuple[int, int]]:
+    """Number of samples and seed of each gradient that final cells of a task start from."""
+    return sorted(
+        {
+            (gradient_samples(study, model, task, cell.variant), cell.seed)
+            for cell in final_cells(study)
+            if (cell.model, cell.task) == (model, task)
+            and variant_method(cell.variant).needs & NEEDS_GRADIENT
+        }
+    )
 
 
 def gradient_hash(study: str, model: str, task: str, samples: int) -> str:

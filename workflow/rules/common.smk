@@ -101,6 +101,25 @@ def get_snapshots(wildcards):
     )
 
 
+def get_gradients(wildcards):
+    """The gradients that cells of one task start from, where the study compares them."""
+    names = wildcards.study, wildcards.model, wildcards.task
+    if not checked(resolve.keeps_snapshots, wildcards.study):
+        return []
+    return [
+        f"{grid.GRADIENT}/gradient.safetensors".format(
+            **dict(wildcards), samples=samples, seed=seed
+        )
+        for samples, seed in checked(resolve.gradients, *names)
+    ]
+
+
+def get_spectra(wildcards):
+    """Spectra of the gradients of all tasks of a study."""
+    cells = checked(grid.final_cells, wildcards.study)
+    return sorted({str(cell.path(grid.SPECTRA)) for cell in cells})
+
+
 def get_scores(split):
     """An input function: the scores of all tasks of a study on one split."""
 

@@ -48,11 +48,32 @@ rule probe_directions:
         "{params.available} > {log} 2>&1"
 
 
+rule measure_spectra:
+    input:
+        gradients=get_gradients,
+    output:
+        spectra=grid.SPECTRA,
+    log:
+        "logs/measure_spectra/{study}/{model}/{task}.log",
+    benchmark:
+        "benchmarks/measure_spectra/{study}/{model}/{task}.jsonl"
+    conda:
+        "../envs/lorasb.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+    params:
+        task=TASK_FLAGS,
+    shell:
+        "python -m lorasb measure-spectra {params.task} --threads {threads} > {log} 2>&1"
+
+
 rule collect:
     input:
         scores=get_scores("test"),
         directions=get_directions,
         gradients=get_gradient_probes,
+        spectra=get_spectra,
     output:
         runs=f"{grid.TABLES}/runs.csv",
         scores=f"{grid.TABLES}/scores.csv",
@@ -60,6 +81,7 @@ rule collect:
         losses=f"{grid.TABLES}/losses.csv",
         directions=f"{grid.TABLES}/directions.csv",
         gradients=f"{grid.TABLES}/gradients.csv",
+        spectra=f"{grid.TABLES}/spectra.csv",
     log:
         "logs/collect/{study}.log",
     benchmark:
