@@ -41,7 +41,7 @@ def test_shares_are_those_of_the_best_approximation(rank):
 
 
 def test_overlap_is_with_the_largest_estimates_of_the_other_seeds():
-    estimates = {(1, 0): matrix(1), (50, 0): matrix(2), (1, 1): matrix(3), (50, 1): matrix(4)}
+    estimates = {(1, 0): matrix(1), (50, 0): matrix(2), (50, 1): matrix(4), (1, 1): matrix(3)}
     estimates[50, 2] = matrix(5)
     found = rows(estimates)
     for rank in (1, 2, 4):
