@@ -84,6 +84,8 @@ def _parser() -> argparse.ArgumentParser:
     _verb(verbs, "count", _count, ("model", "method", "rank"), "closed-form parameter counts")
     pretrain = _verb(verbs, "pretrain", _pretrain, (threads,), "build the bundled model again")
     pretrain.add_argument("--output", required=True)
+    byte_model = _verb(verbs, "byte-model", _byte_model, (), "build the untrained byte model again")
+    byte_model.add_argument("--output", required=True)
     return parser
 
 
@@ -232,6 +234,14 @@ def _pretrain(arguments: Arguments) -> None:
     from lorasb.quickstart.pretrain import pretrain
 
     pretrain(Path(arguments.output), threads=arguments.threads or 1)
+
+
+def _byte_model(arguments: Arguments) -> None:
+    from pathlib import Path
+
+    from lorasb.quickstart.byte_model import write_byte_model
+
+    write_byte_model(Path(arguments.output))
 
 
 if __name__ == "__main__":

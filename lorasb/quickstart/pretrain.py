@@ -11,10 +11,11 @@ import numpy as np
 import torch
 import transformers
 from tqdm import tqdm
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from lorasb.files import write_json
 from lorasb.quickstart.corpus import KINDS, write_documents
+from lorasb.quickstart.llama import new_llama
 from lorasb.quickstart.tokenizer import build_tokenizer
 from lorasb.seeding import derive_seed, generator
 
@@ -27,25 +28,8 @@ PROBE_DOCUMENTS = 300
 
 
 def build_model(vocabulary_size: int, rng: torch.Generator) -> LlamaForCausalLM:
-    """A Llama of 0.69 M parameters in float32, weights drawn from N(0, 0.02^2)."""
-    config = LlamaConfig(
-        vocab_size=vocabulary_size,
-        hidden_size=128,
-        intermediate_size=256,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        max_position_embeddings=128,
-        tie_word_embeddings=True,
-        bos_token_id=None,
-        eos_token_id=1,
-        pad_token_id=0,
-    )
-    model = LlamaForCausalLM(config)
-    with torch.no_grad():
-        for weight in model.parameters():
-            if weight.ndim == 2:
-                weight.normal_(0.0, config.initializer_range, generator=rng)
-    return model
+    """A Llama of 0.69 M parameters."""
+    return new_llama(vocabulary_size, rng, width=128, layers=4, positions=128)
 
 
 def learning_rate(step: int, steps: int) -> float:
