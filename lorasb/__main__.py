@@ -22,10 +22,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     warnings.filterwarnings("ignore", message="Could not find a config file")
     try:
-        if getattr(arguments, "threads", None):
-            import torch
-
-            torch.set_num_threads(arguments.threads)
+        if "threads" in arguments:
+            _prepare_machine(arguments.threads)
         arguments.run(arguments)
     except UserError as error:
         sys.stderr.write(f"lorasb {arguments.verb}: error: {error}\n")
@@ -33,6 +31,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return 1
     return 0
+
+
+def _prepare_machine(threads: int | None) -> None:
+    """For verbs that compute: a GPU of their own, and so many CPU threads."""
+    from lorasb.devices import claim_gpu
+
+    claim_gpu()
+    if threads:
+        import torch
+
+        torch.set_num_threads(threads)
 
 
 def _parser() -> argparse.ArgumentParser:
