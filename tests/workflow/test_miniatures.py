@@ -1,0 +1,92 @@
+"""Every study of the paper, cut down, through every rule: rows to report tables, no network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from safetensors.torch import load_file
+
+from lorasb import config, grid
+from lorasb.files import read_json
+from tests.miniature import SELECTION_ROWS, TEST_ROWS, TRAINING_ROWS, shrink
+from tests.workflow.conftest import copy_project, snakemake
+
+FEW = ["base", "full", "lora-xs", "lora-sb"]
+# study -> some of its tasks, some of its variants; None: all of them
+MINIATURES: dict[str, tuple[list[str] | None, list[str] | None]] = {
+    "ablation-init": (["world"], None),
+    "ablation-orthonormal": (["world"], None),
+    "ablation-r0": (["world"], None),
+    "ablation-samples": (["world"], None),
+    "ablation-scale": (["world"], None),
+    "paper-arithmetic-gemma": (None, None),
+    "paper-arithmetic-gemma-authors": (None, FEW),
+    "paper-arithmetic-mistral": (None, None),
+    "paper-arithmetic-mistral-authors": (None, FEW),
+    "paper-commonsense-llama": (None, None),
+    "paper-commonsense-llama-authors": (None, FEW),
+    "paper-glue-roberta": (["cola", "stsb"], None),
+    "paper-glue-roberta-authors": (
+        ["rte-authors", "mrpc-authors", "qnli-authors", "sst2-authors"],
+        FEW,
+    ),
+}
+TABLES = ["accuracy", "costs", "paired_differences", "claims"]
+FIGURES = ["score_vs_trainable", "score_vs_stored", "training_loss"]
+
+
+def test_each_such_study_has_a_miniature():
+    named = {name for name in config.names("studies") if name.startswith(("paper-", "ablation-"))}
+    assert named == set(MINIATURES)
+
+
+@pytest.mark.parametrize("study", MINIATURES)
+def test_miniature_goes_through_every_rule(tmp_path: Path, study: str):
+    root = copy_project(tmp_path / "project")
+    data = config.load_study(study)
+    tasks, variants = MINIATURES[study]
+    tasks, variants = tasks or data["tasks"], variants or list(data["variants"])
+    shrink(root, study, tasks=tasks, variants=variants)
+    done = snakemake(root, "--config", f"study={study}")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+    tables = root / grid.TABLES.format(study=study)
+    runs = pd.read_csv(tables / "runs.csv")
+    assert (runs["status"] == "ok").all()
+    assert len(runs) == len(tasks) * len(variants)
+    for run in runs[runs["method"].isin(["lora-xs", "lora-sb"])].itertuples():
+        trained = load_file(folder(root, run) / "adapter/adapter_model.safetensors")
+        inner = sum(value.numel() for name, value in trained.items() if "lora_xs_R" in name)
+        assert inner == run.trainable_parameters
+    for name in TABLES:
+        assert (tables / f"{name}.md").read_text().strip()
+    for name in FIGURES:
+        assert (root / grid.FIGURES.format(study=study) / f"{name}.png").stat().st_size
+    if study.startswith("paper-"):
+        check_rows(root, study, data["models"][0], tasks)
+
+
+def folder(root: Path, run) -> Path:
+    names = {name: getattr(run, name) for name in grid.COLUMNS if name != "lr"}
+    (found,) = root.glob(grid.CELL.format(study=run.study, lr="*", **names))
+    return found
+
+
+def check_rows(root: Path, study: str, model: str, tasks: list[str]) -> None:
+    """No row is lost or cut on the way, and each split has those that were written."""
+    for task in tasks:
+        path = root / grid.DATA.format(study=study, model=model, task=task) / "manifest.json"
+        splits = read_json(path)["splits"]
+        sets = len(config.load_task_config(task)["splits"]["test"].get("sets", [0]))
+        selection = min(
+            SELECTION_ROWS, config.load_task_config(task)["splits"]["selection"]["rows"]
+        )
+        assert splits["train"]["rows"] == TRAINING_ROWS
+        assert splits["selection"]["rows"] == selection
+        assert splits["test"]["rows"] == TEST_ROWS * sets
+        for counts in splits.values():
+            lost = {name: number for name, number in counts.items() if name.startswith("dropped")}
+            assert not any(lost.values()), lost
+            assert counts["truncated"] == 0
