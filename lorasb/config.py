@@ -15,6 +15,8 @@ from jsonschema.exceptions import best_match
 from lorasb.errors import UserError
 
 CONFIG = Path("config")
+# whose files may state `extends`, the name of another one, and then only what differs from it
+EXTENDABLE = {"study", "task", "model"}
 Mapping = dict[str, Any]
 
 
@@ -41,6 +43,11 @@ def load_model_config(name: str) -> Mapping:
 def load_task_config(name: str) -> Mapping:
     """`config/tasks/{name}.yaml`."""
     return _load("task", "tasks", name)
+
+
+def load_protocol(name: str) -> Mapping:
+    """`config/protocols/{name}.yaml`: settings between the defaults and those of a study."""
+    return _load("protocol", "protocols", name)
 
 
 def load_variant(name: str) -> Mapping:
@@ -72,6 +79,12 @@ def read_yaml(path: Path, schema: str) -> Mapping:
     UserError
         If the file is missing, is not YAML, repeats a key, or does not fit the schema.
     """
+    data = _parse(path)
+    check(data, schema, str(path))
+    return cast(Mapping, data)
+
+
+def _parse(path: Path) -> Any:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
@@ -79,12 +92,10 @@ def read_yaml(path: Path, schema: str) -> Mapping:
             f"{path}: no such file; run from the project's root, where config/ is"
         ) from error
     try:
-        data = yaml.load(text, Loader=_StrictLoader)
+        return yaml.load(text, Loader=_StrictLoader)
     except yaml.YAMLError as error:
         message = " ".join(str(error).split())
         raise UserError(f"{path}: not valid YAML: {message}") from error
-    check(data, schema, str(path))
-    return cast(Mapping, data)
 
 
 def check(data: Any, schema: str, where: str) -> None:
@@ -110,7 +121,30 @@ def _load(kind: str, folder: str, name: str) -> Mapping:
     path = CONFIG / folder / f"{name}.yaml"
     if CONFIG.is_dir() and not path.exists():
         raise UserError(unknown(kind, name, names(folder)) + f" (there is no {path})")
-    return read_yaml(path, kind)
+    if kind not in EXTENDABLE:
+        return read_yaml(path, kind)
+    data = _extended(kind, folder, [name])
+    check(data, kind, str(path))
+    return cast(Mapping, data)
+
+
+def _extended(kind: str, folder: str, chain: list[str]) -> Any:
+    """The file that ends the chain of names, laid over the files that it extends."""
+    path = CONFIG / folder / f"{chain[-1]}.yaml"
+    data = _parse(path)
+    if not isinstance(data, dict):
+        check(data, kind, str(path))
+    if "extends" not in data:
+        return data
+    parent = data.pop("extends")
+    if not isinstance(parent, str):
+        raise UserError(f"{path}: extends: {parent!r} is not the name of a file in config/{folder}")
+    if parent in chain:
+        circle = " -> ".join([*chain, parent])
+        raise UserError(f"{path}: extends: {circle}: a {kind} cannot extend itself")
+    if not (CONFIG / folder / f"{parent}.yaml").exists():
+        raise UserError(f"{path}: extends: {unknown(kind, parent, names(folder))}")
+    return merge(_extended(kind, folder, [*chain, parent]), data)
 
 
 def unknown(kind: str, name: str, known: list[str]) -> str:

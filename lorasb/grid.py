@@ -101,6 +101,7 @@ def sweep_cells(study: str) -> list[Cell]:
         raise UserError(f"config/studies/{study}.yaml: no key 'sweep'; nothing to sweep")
     cells = []
     for model, task, variant, rank in points(study):
+        _check_selection(study, task)
         if not variant_method(variant).trains:
             continue
         rates = sweep["learning_rates"].get(variant)
@@ -113,6 +114,14 @@ def sweep_cells(study: str) -> list[Cell]:
             for lr, seed in product(rates, sweep["seeds"])
         ]
     return cells
+
+
+def _check_selection(study: str, task: str) -> None:
+    if config.load_task_config(task)["splits"]["selection"]["rows"] == 0:
+        raise UserError(
+            f"config/studies/{study}.yaml: nothing to sweep on: the task '{task}' has an empty "
+            "selection split; sweep a study of tasks that have one"
+        )
 
 
 def scored_cells(study: str, split: str) -> list[Cell]:

@@ -24,6 +24,7 @@ from lorasb.grid import Cell
 from lorasb.models import DTYPES, ModelSpec, skeleton
 from lorasb.registry import variant_method
 from lorasb.resolve import Resolved, gradient_path, resolve, total_steps
+from lorasb.tasks.base import Task
 
 TERAFLOPS = 150.0  # what one H100 or A100 keeps up in bfloat16, about; an option of the verb
 # bytes that one layer keeps for backward, a token and unit of width, with 2-byte numbers and
@@ -121,10 +122,10 @@ def _manifest(cell: Cell) -> Path:
 
 
 def _training_rows(cell: Cell, resolved: Resolved) -> int:
-    """Rows of the prepared split, else of the task's description; 0 where steps are given."""
+    """Rows of the prepared split, else as the task's file has them; 0 where steps are given."""
     if _manifest(cell).exists():
         return int(read_json(_manifest(cell))["splits"]["train"]["rows"])
-    rows = resolved.task["splits"]["train"]["rows"]
+    rows = Task.from_config(cell.task, resolved.task).training_rows
     if rows is None and resolved.settings["training"]["steps"] is None:
         raise UserError(
             f"task {cell.task}: the number of its training rows is not known yet; "

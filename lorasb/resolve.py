@@ -18,6 +18,7 @@ from lorasb.errors import UserError
 from lorasb.grid import Cell, final_cells, largest_rank, points, selected_rates
 from lorasb.registry import variant_method
 
+SUITE = "suite"  # the protocol of config/defaults.yaml alone
 # Raised when cells would keep something else along training; final cells run again
 SNAPSHOTS = 2
 # what a method may need that starts with an estimated gradient
@@ -34,15 +35,16 @@ class Resolved:
 
 
 def resolve(study: str, model: str, task: str) -> Resolved:
-    """Defaults, then the study's settings, then those it has for the task."""
+    """Defaults, then settings of the protocol, of the study, and those it has for the task."""
     data = config.load_study(study)
-    unknown = set(data.get("task_settings", {})) - set(data["tasks"])
+    own = data.get("task_settings") or {}
+    unknown = set(own) - set(data["tasks"])
     if unknown:
         raise UserError(
             f"config/studies/{study}.yaml: task_settings.{sorted(unknown)[0]}: "
             f"not a task of this study; its tasks: {', '.join(data['tasks'])}"
         )
-    settings = config.merge(_study_settings(study), data.get("task_settings", {}).get(task, {}))
+    settings = config.merge(_study_settings(study), own.get(task, {}))
     config.check(settings, "settings", f"config/studies/{study}.yaml (settings of {task})")
     training = settings["training"]
     if (training["steps"] is None) == (training["epochs"] is None):
@@ -190,9 +192,13 @@ def _check_samples(variant: str) -> None:
 
 
 def _study_settings(study: str) -> config.Mapping:
-    """The defaults with the study's changes, before those of a task."""
-    changes = config.load_study(study).get("settings", {})
-    return config.merge(config.load_defaults(), changes)
+    """The defaults with the changes of the protocol, then of the study; not those of a task."""
+    data = config.load_study(study)
+    settings = config.load_defaults()
+    protocol = data.get("protocol", SUITE)
+    if protocol != SUITE:
+        settings = config.merge(settings, config.load_protocol(protocol)["settings"])
+    return config.merge(settings, data.get("settings", {}))
 
 
 def _point_key(study: str, model: str, task: str, variant: str, rank: int) -> Any:
@@ -218,13 +224,21 @@ def _point_key(study: str, model: str, task: str, variant: str, rank: int) -> An
 
 
 def _data_key(resolved: Resolved) -> Any:
-    scoring = {"score_version", "metrics", "primary", "answers", "label"}
-    task = _without(resolved.task, scoring)
+    task = _data_of(resolved.task)
     sets = task["splits"]["test"].get("sets")
     if sets:
-        own = {name: _without(one, scoring) for name, one in sets.items()}
+        own = {name: _data_of(one) for name, one in sets.items()}
         task["splits"] = {**task["splits"], "test": {"sets": own}}
     return [_model_key(resolved.model), task, resolved.settings["training"]["max_length"]]
+
+
+def _data_of(task: config.Mapping) -> config.Mapping:
+    """What prepared rows depend on: no scoring, and no number of rows, which is only checked."""
+    scoring = {"score_version", "metrics", "primary", "answers", "label"}
+    data = _without(task, scoring)
+    if data.get("source", {}).get("loader") == "hub":
+        data["source"] = _without(data["source"], {"rows"})
+    return data
 
 
 def _gradient_key(resolved: Resolved, samples: int) -> Any:

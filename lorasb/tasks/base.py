@@ -26,11 +26,12 @@ METRICS = {
 
 @dataclass(frozen=True)
 class HubSource:
-    """A data set of the Hugging Face hub."""
+    """A data set of the Hugging Face hub, and how many rows its splits are known to have."""
 
     path: str
     name: str | None
     revision: str | None
+    rows: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,17 @@ class Task(ABC):
         config.check(data, "task", where)
         _check_together(data, where)
         return _task(name, data, {split: data["splits"][split] for split in SPLITS})
+
+    @property
+    def training_rows(self) -> int | None:
+        """Rows of the training split before any is dropped; None: the task does not say."""
+        train = self.splits["train"]
+        if train.rows is not None:
+            return train.rows
+        available = _source_rows(self.source).get(str(train.origin))
+        others = [spec for spec in self.splits.values() if spec is not train]
+        taken = [spec.rows for spec in others if spec.origin == train.origin]
+        return None if available is None else available - sum(rows or 0 for rows in taken)
 
     @property
     @abstractmethod
@@ -201,11 +213,19 @@ def _set(name: str, data: Mapping[str, Any], own: Mapping[str, Any]) -> Generati
 def _source(data: Mapping[str, Any]) -> Source:
     arguments = {key: value for key, value in data.items() if key != "loader"}
     if data["loader"] == "hub":
-        return HubSource(**arguments)
+        rows = tuple(arguments.pop("rows", {}).items())
+        return HubSource(**arguments, rows=rows)
     if data["loader"] == "generated":
         return GeneratedSource(**arguments)
     files = tuple((name, File(**file)) for name, file in data["files"].items())
     return FilesSource(**arguments | {"files": files})
+
+
+def _source_rows(source: Source) -> dict[str, int | None]:
+    """How many rows the splits of a source are known to have."""
+    if isinstance(source, FilesSource):
+        return {name: file.rows for name, file in source.files}
+    return dict(source.rows) if isinstance(source, HubSource) else {}
 
 
 def _rule(data: str | Mapping[str, str]) -> Rule:

@@ -23,6 +23,7 @@ from lorasb.tasks.sources import describe, load_rows
 Counts = dict[str, int]
 
 TOKENS = List(Value("int32"))
+PROMPTS = Features({"item": Value("int64"), "input_ids": TOKENS, "answer": Value("string")})
 LABELS = {"classification": Value("int32"), "regression": Value("float64")}
 
 
@@ -96,6 +97,8 @@ def _encode_split(
     task: Task, split: str, tokenizer: PreTrainedTokenizerBase, max_length: int, seed: int
 ) -> tuple[Dataset, Counts]:
     rows = load_rows(task, split, seed)
+    if task.splits[split].rows == 0:
+        return _empty(task, tokenizer), {}
     if isinstance(task, GenerationTask):
         encode = _encode_answers if split == "train" else _encode_prompts
         encoded, counts = encode(task, tokenizer, rows, max_length)
@@ -105,6 +108,15 @@ def _encode_split(
     if not len(encoded):
         raise UserError(f"task {task.name}: no row of the split {split} is left ({counts})")
     return encoded, counts
+
+
+def _empty(task: Task, tokenizer: PreTrainedTokenizerBase) -> Dataset:
+    """A selection split without rows, with the columns that rows would have."""
+    features = PROMPTS
+    if isinstance(task, LabelledTask):
+        types = "token_type_ids" in tokenizer.model_input_names
+        features = _labelled_features(task, token_types=types)
+    return Dataset.from_dict({name: [] for name in features}, features=features)
 
 
 def _encode_sets(
@@ -134,7 +146,6 @@ def _encode_labelled(
     truncated = sum(len(ids) > max_length for ids in encoded["input_ids"])
     if truncated:
         encoded = tokenizer(*texts, truncation=True, max_length=max_length)
-    features = {"item": Value("int64"), "labels": LABELS[task.kind], "input_ids": TOKENS}
     data = {
         "item": [row["item"] for row in rows],
         "labels": [row[task.label_column] for row in rows],
@@ -142,12 +153,17 @@ def _encode_labelled(
     }
     if "token_type_ids" in encoded:
         data["token_type_ids"] = encoded["token_type_ids"]
-        features["token_type_ids"] = TOKENS
+    features = _labelled_features(task, token_types="token_type_ids" in encoded)
     counts = {
         "truncated": truncated,
         "empty_texts": sum(any(not row[name].strip() for name in task.text) for row in rows),
     }
-    return Dataset.from_dict(data, features=Features(features)), counts
+    return Dataset.from_dict(data, features=features), counts
+
+
+def _labelled_features(task: LabelledTask, *, token_types: bool) -> Features:
+    features = {"item": Value("int64"), "labels": LABELS[task.kind], "input_ids": TOKENS}
+    return Features(features | ({"token_type_ids": TOKENS} if token_types else {}))
 
 
 def _encode_answers(
@@ -196,8 +212,7 @@ def _encode_prompts(
         "dropped_empty_answers": len(rows) - len(kept),
         "empty_prompts": _empty_prompts(task, kept),
     }
-    features = Features({"item": Value("int64"), "input_ids": TOKENS, "answer": Value("string")})
-    return Dataset.from_dict(data, features=features), counts
+    return Dataset.from_dict(data, features=PROMPTS), counts
 
 
 def _answered(task: GenerationTask, rows: list[Row]) -> list[Row]:
@@ -237,7 +252,12 @@ def _facts(rows: Dataset, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
         "rows": len(rows),
         # kept: the data sets have them, and so do published scores
         "duplicates": len(rows) - len(contents),
-        "tokens": {"min": min(lengths), "median": median(lengths), "max": max(lengths)},
+        # 0 where there is no row
+        "tokens": {
+            "min": min(lengths, default=0),
+            "median": median(lengths or [0]),
+            "max": max(lengths, default=0),
+        },
         "unknown_tokens": unknown,
         "sha256": digest.hexdigest(),
     }

@@ -44,6 +44,8 @@ def load_rows(task: Task, split: str, seed: int) -> list[Row]:
     """
     where = f"task {task.name}, split {split}"
     spec = task.splits[split]
+    if spec.rows == 0:
+        return []
     if isinstance(task.source, GeneratedSource):
         # imported here: the hub's tasks do not need the generators
         from lorasb.quickstart import split_rows
@@ -73,7 +75,8 @@ def describe(task: Task) -> dict[str, Any]:
         used = used_files(task.source, origins)
         return {"loader": "files", **vars(task.source), "files": used}
     found = _load_hub(task.source, str(next(iter(task.splits.values())).origin))
-    return {"loader": "hub", **vars(task.source), "commit": _commit(found)}
+    named = {key: value for key, value in vars(task.source).items() if key != "rows"}
+    return {"loader": "hub", **named, "commit": _commit(found)}
 
 
 def _load(source: HubSource | FilesSource, split: str) -> Dataset:
@@ -84,6 +87,12 @@ def _load(source: HubSource | FilesSource, split: str) -> Dataset:
 def _load_hub(source: HubSource, split: str) -> Dataset:
     with _one_line_errors(source):
         found = load_dataset(source.path, source.name, revision=source.revision, split=split)
+    known = dict(source.rows).get(split, len(found))
+    if len(found) != known:
+        raise UserError(
+            f"{source.path}, {source.name}: {len(found)} rows of '{split}', not {known}; "
+            "correct source.rows of the task, or delete an incomplete copy from the cache"
+        )
     # without a network, datasets takes whatever revision the cache holds
     wanted, commit = source.revision or "", _commit(found)
     if COMMIT.fullmatch(wanted) and commit is not None and commit != wanted:
@@ -107,7 +116,7 @@ def _share(task: Task, split: str, available: int, seed: int) -> list[int]:
         name for name in TAKING_ORDER if name in task.splits and task.splits[name].origin == origin
     ]
     sharing.sort(key=lambda name: task.splits[name].rows is None)
-    asked = sum(task.splits[name].rows or 1 for name in sharing)
+    asked = sum(1 if rows is None else rows for rows in (task.splits[n].rows for n in sharing))
     if asked > available:
         raise UserError(
             f"task {task.name}: the splits {', '.join(sharing)} need {asked} rows of '{origin}', "
