@@ -149,11 +149,12 @@ def _measured_speed(cells: list[Cell]) -> float | None:
 
 
 def _memory(network: Network, counts: Counts, tokens: int) -> float:
-    """Bytes of weights, trained numbers with gradient and two moments, and kept activations."""
+    """Bytes of weights, trained numbers with gradient and moments, and kept activations."""
     trained = counts.trainable_with_task_head
     number = network.dtype_bytes if counts.whole_model else FLOAT_BYTES
-    copies = 3 if counts.whole_model else 4  # an adapter's values come on top of the base's
-    weights = network.parameters * network.dtype_bytes + copies * number * trained
+    copies = 1 if counts.whole_model else 2  # an adapter's values come on top of the base's
+    numbers = copies * trained + counts.optimizer_state
+    weights = network.parameters * network.dtype_bytes + number * numbers
     activations = ACTIVATION_BYTES * network.dtype_bytes / 2 * network.width * network.layers
     logits = 2 * FLOAT_BYTES * network.vocabulary  # and their gradient, in float32
     return weights + tokens * (activations + logits)

@@ -61,6 +61,8 @@ def offline_config(data: dict[str, Any], folder: Path) -> dict[str, Any]:
     `folder` is that of `llm_adapters`.
     """
     data = copy.deepcopy(data)
+    # some files there have fewer rows than the hub's
+    data["source"].pop("rows", None)
     if data["source"]["loader"] == "files":
         data["source"]["folder"] = str(folder)
         data["source"]["files"]["train"]["rows"] = None

@@ -81,6 +81,7 @@ def test_empty_grid_is_refused(project, change):
         ("models", config.load_model_config),
         ("tasks", config.load_task_config),
         ("methods", config.load_variant),
+        ("protocols", config.load_protocol),
     ],
 )
 def test_every_shipped_file_fits_its_schema(folder, load):
@@ -88,3 +89,53 @@ def test_every_shipped_file_fits_its_schema(folder, load):
     assert found
     for name in found:
         load(name)
+
+
+def study(project: Path, name: str, text: str) -> None:
+    write(project / f"config/studies/{name}.yaml", text)
+
+
+def test_a_file_is_laid_over_the_one_it_extends(project):
+    study(project, "child", "extends: quickstart\ntasks: [world]\nsettings: {probe: {rows: 3}}\n")
+    study(project, "grandchild", "extends: child\nvariants: {lora: {ranks: [2]}}\n")
+    parent, found = config.load_study("quickstart"), config.load_study("grandchild")
+    assert found["tasks"] == ["world"]  # a list is replaced
+    assert found["settings"] == config.merge(parent["settings"], {"probe": {"rows": 3}})
+    assert found["variants"] == {**parent["variants"], "lora": {"ranks": [2]}}
+    assert "extends" not in found
+    assert parent["tasks"] != ["world"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("extends: quickstrat\n", r"child.yaml: extends: unknown study 'quickstrat'; did you mean"),
+        ("extends: [quickstart]\n", "extends: .* is not the name of a file in config/studies"),
+        ("extends: child\n", "extends: child -> child: a study cannot extend itself"),
+        ("extends: other\n", "extends: child -> other -> child: a study cannot extend itself"),
+        ("extends: quickstart\ntaks: [world]\n", r"child.yaml: .*unknown key 'taks'; known: .*ext"),
+        ("extends: quickstart\nseeds: []\n", "child.yaml: seeds: .*empty grid"),
+        ("extends: empty\n", r"empty.yaml: top level: None is not of type 'object'"),
+    ],
+)
+def test_bad_extension_is_one_clear_line(project, text, message):
+    study(project, "child", text)
+    study(project, "other", "extends: child\n")
+    study(project, "empty", "")
+    with pytest.raises(UserError, match=message):
+        config.load_study("child")
+
+
+def test_variants_cannot_extend(project):
+    write(project / "config/methods/child.yaml", "extends: lora\nlabel: child\n")
+    with pytest.raises(UserError, match="unknown key 'extends'"):
+        config.load_variant("child")
+
+
+def test_what_the_authors_tasks_change(project):
+    for name in ("metamath", "commonsense"):
+        plain, authors = config.load_task_config(name), config.load_task_config(f"{name}-authors")
+        changed = {key for key in authors if authors[key] != plain.get(key)}
+        assert changed - {"prompt"} == {"label", "splits", "stop"}
+        prompts = [one["prompt"] for one in authors["splits"]["test"]["sets"].values()]
+        assert all(prompt != authors["prompt"] for prompt in prompts)

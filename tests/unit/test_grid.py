@@ -87,3 +87,16 @@ def test_fixed_rates_are_for_all_tasks_or_for_each(project):
     study.write_text(text.replace('lora: "1e-3"', 'lora: {mrpc: "2e-3"}'))
     with pytest.raises(UserError, match=r"learning_rates\.lora has no 'stsb'"):
         grid.final_cells("glue-minilm-smoke")
+
+
+def test_a_task_without_selection_rows_cannot_be_swept(project):
+    message = r"paper-glue-roberta-authors.yaml: .*'cola-authors' has an empty selection split"
+    with pytest.raises(UserError, match=message):
+        grid.sweep_cells("paper-glue-roberta-authors")
+
+
+def test_every_other_study_of_the_paper_can_be_swept():
+    for study in (name for name in config.names("studies") if name.startswith("paper-")):
+        if study != "paper-glue-roberta-authors":
+            trained = [point for point in grid.points(study) if point[2] != "base"]
+            assert len(grid.sweep_cells(study)) == 3 * len(trained)

@@ -99,6 +99,31 @@ def test_unknown_number_of_rows_is_an_error(project):
     text = STUDY.replace("[mistral-7b]", "[roberta-large]").replace("[world]", "[mrpc]")
     text = text.replace("steps: 100, epochs: null", "steps: null, epochs: 1")
     (project / "config/studies/large.yaml").write_text(text, encoding="utf-8")
+    task = project / "config/tasks/mrpc.yaml"
+    known = "  rows: {train: 3668, validation: 408}\n"
+    assert known in task.read_text()
+    # what is known of the source, less the selection rows
+    assert plan.plan("large")["steps"].max() == (3668 - 500) / 16
+    task.write_text(task.read_text().replace(known, ""))
     assert config.load_task_config("mrpc")["splits"]["train"]["rows"] is None
     with pytest.raises(UserError, match=r"mrpc: the number of .*not known.*mrpc/manifest.json"):
         plan.plan("large")
+
+
+def test_files_know_their_rows(project):
+    text = STUDY.replace("[world]", "[commonsense]")
+    text = text.replace("steps: 100, epochs: null", "steps: null, epochs: 2")
+    (project / "config/studies/large.yaml").write_text(text, encoding="utf-8")
+    assert plan.plan("large")["steps"].max() == (170420 - 500) * 2 / 16
+
+
+def test_memory_holds_the_moments_of_the_method(project, study):
+    path = project / "config/studies/large.yaml"
+    path.write_text(path.read_text().replace("  lora: {ranks", "  lora-pro: {ranks", 1))
+    path.write_text(path.read_text().replace("full: \"1e-5\", lora:", "full: \"1e-5\", lora-pro:"))
+    found = rows(study)
+    adapted = 32 * (2 * 4096 * 4096 + 2 * 1024 * 4096 + 3 * 14336 * 4096)
+    # A, B and their gradients, then two moments of each adapted weight, in float32
+    more = 4 * (2 * 83_886_080 + 2 * adapted)
+    kept = 2 * 64 * (34 * 4096 * 32 + 2 * 4 * 32000)
+    assert found["lora-pro", 32]["memory_gb"] == pytest.approx((MISTRAL * 2 + more + kept) / 1e9)

@@ -190,3 +190,66 @@ def test_rates_chosen_under_other_settings_are_stale(selected, file, old, new, s
 def test_fixed_rates_are_never_stale(project):
     changed(project, SMOKE_FILE, "steps: 8", "steps: 9")
     assert resolve.stale_rates(SMOKE) == []
+
+
+PROTOCOL = """
+description: another one
+settings:
+  training: {weight_decay: 0.5, steps: 7}
+  gradient: {samples: 3}
+"""
+
+
+def test_protocol_lies_between_defaults_and_study(project):
+    (project / "config/protocols/other.yaml").write_text(PROTOCOL)
+    before = resolve.resolve(SMOKE, "all-minilm-l6-v2", "mrpc").settings
+    changed(project, SMOKE_FILE, "seeds: [0]", "protocol: other\nseeds: [0]")
+    after = resolve.resolve(SMOKE, "all-minilm-l6-v2", "mrpc").settings
+    assert after["training"] == before["training"] | {"weight_decay": 0.5}  # steps: the study's
+    assert after["gradient"] == before["gradient"]
+
+
+def test_the_suites_protocol_is_the_defaults(project):
+    before = resolve.cell_hash(CELL)
+    changed(project, STUDY, "seeds: [0, 1, 2]", "protocol: suite\nseeds: [0, 1, 2]")
+    assert resolve.cell_hash(CELL) == before
+
+
+def test_unknown_protocol_is_named(project):
+    changed(project, SMOKE_FILE, "seeds: [0]", "protocol: authrs\nseeds: [0]")
+    with pytest.raises(UserError, match="unknown protocol 'authrs'; did you mean 'authors'"):
+        resolve.resolve(SMOKE, "all-minilm-l6-v2", "mrpc")
+
+
+def test_known_numbers_of_rows_do_not_concern_the_hash(project):
+    names = (SMOKE, "all-minilm-l6-v2", "mrpc")
+    before = resolve.data_hash(*names)
+    changed(project, "config/tasks/mrpc.yaml", "  rows: {train: 3668, validation: 408}\n", "")
+    assert resolve.data_hash(*names) == before
+    changed(project, "config/tasks/mrpc.yaml", "rows: 500", "rows: 400")
+    assert resolve.data_hash(*names) != before
+
+
+def test_settings_of_an_extended_studys_tasks_can_be_dropped(project):
+    text = "extends: quickstart\ntasks: [world]\n"
+    (project / "config/studies/child.yaml").write_text(text)
+    with pytest.raises(UserError, match=r"task_settings\.arithmetic: not a task of this study"):
+        resolve.resolve("child", "quickstart-llama", "world")
+    (project / "config/studies/child.yaml").write_text(text + "task_settings: null\n")
+    resolve.resolve("child", "quickstart-llama", "world")
+
+
+def test_the_authors_protocol():
+    names = ("roberta-large", "cola-authors")
+    settings = resolve.resolve("paper-glue-roberta-authors", *names).settings
+    assert settings["training"]["weight_decay"] == 0.01
+    assert settings["training"]["group_by_length"] is False
+    assert settings["training"]["max_grad_norm"] == 0
+    assert settings["training"]["epochs"] == 30
+    assert settings["gradient"] == {
+        "samples": 2,
+        "batch_size": 128,
+        "reduction": "batch-mean",
+        "dropout": True,
+        "memory_limit_bytes": None,
+    }

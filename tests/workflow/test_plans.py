@@ -45,6 +45,25 @@ def test_every_study_plans_its_cells_and_no_others(fresh, study):
     assert jobs.get("factorize_weights", 0) == len(weights)
 
 
+# seeds 0, 1 and 2 of full, of five baselines at one rank, and of LoRA-XS and LoRA-SB at three; base once
+PER_TASK = 3 * (1 + 5 + 2 * 3) + 1
+
+
+@pytest.mark.parametrize(
+    ("study", "tasks"),
+    [
+        ("paper-arithmetic-mistral", 1),
+        ("paper-arithmetic-gemma", 1),
+        ("paper-commonsense-llama", 1),
+        ("paper-glue-roberta", 6),
+    ],
+)
+def test_studies_of_the_paper_have_all_its_cells(study, tasks):
+    assert PER_TASK == 37
+    for name in (study, f"{study}-authors"):
+        assert len(grid.final_cells(name)) == tasks * PER_TASK
+
+
 @pytest.mark.parametrize("study", ["quickstart", "glue-minilm"])
 def test_sweep_plans_the_cells_of_the_sweep(fresh, study):
     jobs = planned(snakemake(fresh, "--dry-run", "sweep", "--config", f"study={study}"))

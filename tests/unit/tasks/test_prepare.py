@@ -18,6 +18,8 @@ from lorasb.tasks.prepare import prepare, read_split, write_prepared
 from tests.unit.tasks.test_base import ROOT
 from tests.unit.text import (
     EOS,
+    GENERATED,
+    LABELLED,
     SEPARATOR,
     START,
     generation_task,
@@ -275,3 +277,38 @@ def test_real_pairs(offline_hub, monkeypatch):
     assert max(lengths) == 64
     full = [len(tokenizer(row["sentence1"], row["sentence2"])["input_ids"]) for row in rows]
     assert manifest["splits"]["test"]["truncated"] == sum(length > 64 for length in full) > 0
+
+
+def unselected(splits: dict[str, Any]) -> dict[str, Any]:
+    return {"splits": splits | {"selection": splits["selection"] | {"rows": 0}}}
+
+
+@pytest.mark.parametrize("pairs", [False, True])
+def test_an_empty_selection_split_has_the_columns_of_the_other_rows(monkeypatch, tmp_path, pairs):
+    texts(monkeypatch, sentence=[f"w{index}" for index in range(5, 17)], label=[0, 1] * 6)
+    task = labelled_task(**unselected(LABELLED["splits"]))
+    splits, manifest = prepare(task, word_tokenizer(pairs=pairs), max_length=20, seed=0)
+    write_prepared(splits, manifest, tmp_path)
+    found = read_split(tmp_path / "selection.parquet")
+    assert found.to_list() == []
+    assert found.features == splits["train"].features == read_split(tmp_path / "test.parquet").features
+    assert ("token_type_ids" in found.column_names) == pairs
+    assert [row["item"] for row in splits["train"].to_list()] == list(range(12))
+    facts = manifest["splits"]["selection"]
+    assert (facts["rows"], facts["tokens"]) == (0, {"min": 0, "median": 0, "max": 0})
+
+
+def test_an_empty_selection_split_of_prompts(generated):
+    task = generation_task(**unselected(GENERATED["splits"]))
+    splits, manifest = prepare(task, word_tokenizer(), max_length=20, seed=0)
+    assert len(splits["selection"]) == 0
+    assert splits["selection"].features == splits["test"].features
+    assert manifest["splits"]["selection"]["rows"] == 0
+    assert manifest["splits"]["train"]["rows"] > 0
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_no_other_split_may_be_empty(split):
+    splits = LABELLED["splits"] | {split: LABELLED["splits"][split] | {"rows": 0}}
+    with pytest.raises(UserError, match=rf"splits.{split}.rows: 0 is less than the minimum of 1"):
+        labelled_task(splits=splits)

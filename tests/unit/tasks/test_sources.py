@@ -162,6 +162,19 @@ def test_too_many_rows_are_refused(hub, train, selection, needed):
         load_rows(task, "train", 0)
 
 
+@pytest.mark.parametrize(("known", "right"), [({"train": ROWS}, True), ({"train": 7}, False)])
+def test_known_numbers_of_rows_are_checked(hub, known, right):
+    source = {"loader": "hub", "path": "a/b", "name": "c", "revision": None, "rows": known}
+    task = labelled_task(source=source)
+    assert task.training_rows == known["train"] - 4  # the selection rows
+    if right:
+        assert len(items(task, "train")) == ROWS - 4
+        assert "rows" not in describe(task)
+        return
+    with pytest.raises(UserError, match=f"a/b, c: {ROWS} rows of 'train', not 7; correct source"):
+        load_rows(task, "train", 0)
+
+
 def test_missing_columns_are_named_with_those_that_are_there(hub):
     task = labelled_task(columns={"text": ["sentence1", "sentence2"], "label": "label"})
     with pytest.raises(UserError, match="'sentence1', 'sentence2'; the data set has: sentence, l"):
