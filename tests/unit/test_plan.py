@@ -120,7 +120,7 @@ def test_files_know_their_rows(project):
 def test_memory_holds_the_moments_of_the_method(project, study):
     path = project / "config/studies/large.yaml"
     path.write_text(path.read_text().replace("  lora: {ranks", "  lora-pro: {ranks", 1))
-    path.write_text(path.read_text().replace("full: \"1e-5\", lora:", "full: \"1e-5\", lora-pro:"))
+    path.write_text(path.read_text().replace('full: "1e-5", lora:', 'full: "1e-5", lora-pro:'))
     found = rows(study)
     adapted = 32 * (2 * 4096 * 4096 + 2 * 1024 * 4096 + 3 * 14336 * 4096)
     # A, B and their gradients, then two moments of each adapted weight, in float32

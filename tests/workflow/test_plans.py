@@ -45,7 +45,7 @@ def test_every_study_plans_its_cells_and_no_others(fresh, study):
     assert jobs.get("factorize_weights", 0) == len(weights)
 
 
-# seeds 0, 1 and 2 of full, of five baselines at one rank, and of LoRA-XS and LoRA-SB at three; base once
+# three seeds of full, of five baselines at one rank, of LoRA-XS and LoRA-SB at three; base once
 PER_TASK = 3 * (1 + 5 + 2 * 3) + 1
 
 

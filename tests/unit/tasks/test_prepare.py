@@ -291,7 +291,9 @@ def test_an_empty_selection_split_has_the_columns_of_the_other_rows(monkeypatch,
     write_prepared(splits, manifest, tmp_path)
     found = read_split(tmp_path / "selection.parquet")
     assert found.to_list() == []
-    assert found.features == splits["train"].features == read_split(tmp_path / "test.parquet").features
+    assert (
+        found.features == splits["train"].features == read_split(tmp_path / "test.parquet").features
+    )
     assert ("token_type_ids" in found.column_names) == pairs
     assert [row["item"] for row in splits["train"].to_list()] == list(range(12))
     facts = manifest["splits"]["selection"]
