@@ -75,14 +75,8 @@ def shrink(root: Path, study: str, *, tasks: Sequence[str], variants: Sequence[s
     data |= {"tasks": list(tasks), "seeds": [0], "task_settings": {}}
     data["variants"] = {name: _small(data["variants"][name]) for name in variants}
     data["settings"] = config.merge(data.get("settings", {}), SETTINGS)
+    data["models"] = [_small_model(root, model) for model in data["models"]]
     _write(root / f"config/studies/{study}.yaml", data)
-    for model in data["models"]:
-        small = config.load_model_config(model)
-        if small["architecture"] is not None:
-            folder = root / "miniatures" / model
-            build_model(Path(small["architecture"]).parent, folder, small)
-            small |= {"hub_id": None, "path": str(folder), "architecture": None}
-        _write(root / f"config/models/{model}.yaml", small)
     for task in tasks:
         small = config.load_task_config(task)
         if small["source"]["loader"] != "generated":
@@ -102,6 +96,22 @@ def build_model(architecture: Path, folder: Path, spec: config.Mapping) -> None:
         model = kind.from_config(shape)
     model.to(DTYPES[spec["dtype"]]).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+
+
+def _small_model(root: Path, model: str) -> str:
+    """The name of a miniature of the model; a bundled model is small enough."""
+    spec = config.load_model_config(model)
+    if spec["architecture"] is None:
+        return model
+    folder = root / "miniatures" / model
+    build_model(Path(spec["architecture"]).parent, folder, spec)
+    spec |= {"hub_id": None, "path": str(folder), "architecture": None}
+    name = f"{model}-miniature"
+    _write(root / f"config/models/{name}.yaml", spec)
+    # what the paper says of the model stands beside the miniature's scores
+    paper = root / "analysis/paper.csv"
+    paper.write_text(paper.read_text().replace(f",{model},", f",{name},"))
+    return name
 
 
 def small_task(task: config.Mapping, folder: Path) -> config.Mapping:

@@ -65,7 +65,7 @@ def test_miniature_goes_through_every_rule(tmp_path: Path, study: str):
     for name in FIGURES:
         assert (root / grid.FIGURES.format(study=study) / f"{name}.png").stat().st_size
     if study.startswith("paper-"):
-        check_rows(root, study, data["models"][0], tasks)
+        check_rows(root, study, runs["model"].iloc[0], tasks)
 
 
 def folder(root: Path, run) -> Path:
