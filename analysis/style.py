@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import product
@@ -55,13 +56,43 @@ _LABELS = {
     "lora-sb-noise10": "LoRA-SB, noise 10",
     "lora-sb-s0.25": "LoRA-SB, s = 0.25",
     "lora-sb-s4": "LoRA-SB, s = 4",
+    "lora-sb-sgd": "LoRA-SB, SGD",
+    "lora-sb-sgd-s0.25": "LoRA-SB, SGD, s = 0.25",
+    "lora-sb-sgd-s4": "LoRA-SB, SGD, s = 4",
+    "lora-sb-n1": "LoRA-SB, 1 sample",
+    "lora-sb-n5": "LoRA-SB, 5 samples",
+    "lora-sb-n25": "LoRA-SB, 25 samples",
+    "lora-sb-n50": "LoRA-SB, 50 samples",
+    "lora-sb-n100": "LoRA-SB, 100 samples",
+    "lora-sb-n200": "LoRA-SB, 200 samples",
+    "lora-sb-n500": "LoRA-SB, 500 samples",
     "rslora": "rsLoRA",
     "pissa": "PiSSA",
     "dora": "DoRA",
     "lora-pro": "LoRA-Pro",
     "lora-pro-efficient": "LoRA-Pro, efficient",
 }
-_TASKS = {"sst2": "SST-2", "mrpc": "MRPC", "stsb": "STS-B", "cola": "CoLA"}
+# tasks and their evaluation sets
+_TASKS = {
+    "sst2": "SST-2",
+    "mrpc": "MRPC",
+    "stsb": "STS-B",
+    "cola": "CoLA",
+    "rte": "RTE",
+    "qnli": "QNLI",
+    "metamath": "MetaMath",
+    "gsm8k": "GSM8K",
+    "math": "MATH",
+    "boolq": "BoolQ",
+    "piqa": "PIQA",
+    "siqa": "SIQA",
+    "hellaswag": "HellaSwag",
+    "winogrande": "WinoGrande",
+    "arc-easy": "ARC-e",
+    "arc-challenge": "ARC-c",
+    "openbookqa": "OBQA",
+}
+AUTHORS = "-authors"  # a task prompted and cut as the authors' code does it
 _METRICS = {
     "accuracy": "Accuracy",
     "accuracy_strict": "Accuracy, strict",
@@ -74,9 +105,13 @@ _METRICS = {
 
 
 def ordered(variants: Iterable[str]) -> list[str]:
-    """Distinct variants: the known ones from the base model to LoRA-SB, then the others by name."""
+    """Distinct variants: the known ones from the base model to LoRA-SB, then the others by name.
+
+    Numbers in names count as numbers: `n5` comes before `n25`.
+    """
     distinct = set(variants)
-    return [name for name in _KNOWN if name in distinct] + sorted(distinct - _KNOWN.keys())
+    others = sorted(distinct - _KNOWN.keys(), key=_natural)
+    return [name for name in _KNOWN if name in distinct] + others
 
 
 def styles(variants: Iterable[str]) -> dict[str, Style]:
@@ -99,7 +134,9 @@ def label(variant: str, rank: int = 0) -> str:
 
 
 def task_label(task: str) -> str:
-    """A task's name in titles and columns."""
+    """The name of a task, or of an evaluation set, in titles and columns."""
+    if task.endswith(AUTHORS):
+        return f"{task_label(task.removesuffix(AUTHORS))} (authors)"
     return _TASKS.get(task, task.capitalize())
 
 
@@ -126,3 +163,9 @@ def save(figure: Figure, pdf: str | Path, png: str | Path) -> None:
     """Write a figure as PDF and PNG, without dates: equal figures are equal bytes."""
     figure.savefig(pdf, metadata={"CreationDate": None, "Producer": None, "Creator": None})
     figure.savefig(png, metadata={"Software": None})
+
+
+def _natural(name: str) -> list[str | float]:
+    """Text and numbers in turn; a point is part of a number."""
+    parts = re.split(r"(\d+(?:\.\d+)?)", name)
+    return [float(part) if place % 2 else part for place, part in enumerate(parts)]

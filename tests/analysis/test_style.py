@@ -4,11 +4,30 @@ import pytest
 from matplotlib.figure import Figure
 
 from analysis import style
+from lorasb import config
 
 
 def test_order_is_from_base_to_lora_sb_then_by_name():
     names = ["zeta", "lora-sb", "dora", "full", "base", "dora"]
     assert style.ordered(names) == ["base", "full", "lora-sb", "dora", "zeta"]
+
+
+def test_numbers_in_names_count_as_numbers():
+    names = ["lora-sb-n100", "lora-sb-n5", "lora-sb-n25", "lora-sb-s4", "lora-sb-s0.25"]
+    assert style.ordered(names) == [
+        *("lora-sb-n5", "lora-sb-n25", "lora-sb-n100"),
+        *("lora-sb-s0.25", "lora-sb-s4"),
+    ]
+
+
+@pytest.mark.parametrize("variant", config.names("methods"))
+def test_a_variant_is_called_as_its_file_says(variant):
+    assert style.label(variant) == config.load_variant(variant)["label"]
+
+
+@pytest.mark.parametrize("task", config.names("tasks"))
+def test_a_task_is_called_as_its_file_says(task):
+    assert style.task_label(task) == config.load_task_config(task)["label"]
 
 
 def test_known_variants_look_the_same_in_any_company():
@@ -51,6 +70,7 @@ def test_label(variant, rank, expected):
 def test_unknown_task_and_metric_have_readable_names():
     assert style.task_label("sst2") == "SST-2"
     assert style.task_label("arithmetic") == "Arithmetic"
+    assert style.task_label("cola-authors") == "CoLA (authors)"
     assert style.metric_label("exact_match") == "Exact match"
     assert style.percent_label("accuracy") == "Accuracy (%)"
     assert style.percent_label("matthews") == "100 x Matthews correlation"
