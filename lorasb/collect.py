@@ -17,9 +17,14 @@ from lorasb.grid import Cell
 from lorasb.models import ModelSpec
 from lorasb.registry import variant_method
 from lorasb.score import ITEM_COLUMNS, METRIC_COLUMNS, WHOLE, score_cells
-from lorasb.tasks.base import Task
+from lorasb.tasks.base import SPLITS, Task
 
 FLOAT_BYTES = 4  # adapters and heads are stored in float32
+# what a manifest may count of a split or evaluation set
+DATA_COUNTS = [
+    *("rows", "truncated", "dropped_empty_answers", "dropped_long_prompts"),
+    *("empty_texts", "empty_prompts", "duplicates", "unknown_tokens"),
+]
 
 
 def score_task(study: str, model: str, task: str, split: str, *, available: bool) -> None:
@@ -50,6 +55,7 @@ def collect(study: str, *, available: bool) -> None:
     _write(pd.DataFrame([run_row(cell, scores) for cell in cells]), tables / "runs.csv")
     _write(scores, tables / "scores.csv")
     _write(_losses(present), tables / "losses.csv")
+    _write(data_rows(cells), tables / "data.csv")
     for pattern, name in (
         (grid.DIRECTIONS, "directions"),
         (grid.GRADIENT_PROBES, "gradients"),
@@ -147,6 +153,29 @@ def adapted_shapes(model: str, task: str) -> tuple[Shapes, int, int]:
     data = config.load_task_config(task)
     spec = ModelSpec.from_config(config.load_model_config(model))
     return model_shapes(spec, data["kind"], data.get("num_labels", 1))
+
+
+def data_rows(cells: list[Cell]) -> pd.DataFrame:
+    """One row a model, task, split and evaluation set: rows, tokens, what was cut, dropped, empty.
+
+    Where `set` is empty the row is of the whole split. What a manifest does not count is empty.
+    """
+    found = []
+    for model, task, folder in dict.fromkeys((c.model, c.task, c.path(grid.DATA)) for c in cells):
+        splits = read_json(folder / "manifest.json")["splits"]
+        for split in SPLITS:
+            names = {"model": model, "task": task, "split": split}
+            parts = {WHOLE: splits[split], **splits[split].get("sets", {})}
+            found += [{**names, "set": part, **_data_row(one)} for part, one in parts.items()]
+    table = pd.DataFrame(found)
+    whole = [*DATA_COUNTS, "tokens_total", "tokens_max"]
+    return table.astype(dict.fromkeys(whole, "Int64"))
+
+
+def _data_row(facts: dict[str, Any]) -> dict[str, Any]:
+    tokens = facts.get("tokens", {})
+    counts = {name: facts.get(name) for name in DATA_COUNTS}
+    return counts | {f"tokens_{name}": tokens.get(name) for name in ("total", "median", "max")}
 
 
 def _count_columns(counts: Counts) -> dict[str, Any]:

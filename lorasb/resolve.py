@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +167,27 @@ def compares_directions(study: str) -> bool:
     """Whether the study keeps updates and has the variant that they are compared with."""
     reference = _study_settings(study)["probe"]["reference"]
     return keeps_snapshots(study) and reference in config.load_study(study)["variants"]
+
+
+def has_evaluation_sets(study: str) -> bool:
+    """Whether the test split of a task of the study is made of several sets."""
+    tasks = config.load_study(study)["tasks"]
+    return any("sets" in config.load_task_config(task)["splits"]["test"] for task in tasks)
+
+
+def varied_arguments(study: str) -> set[str]:
+    """The arguments in which alone two variants of one method differ, and `samples` likewise."""
+    variants = [config.load_variant(name) for name in config.load_study(study)["variants"]]
+    settings = [
+        (data["method"], {**data.get("arguments", {}), "samples": data.get("samples")})
+        for data in variants
+    ]
+    found = set()
+    for (method, one), (other_method, other) in combinations(settings, 2):
+        names = {name for name in one | other if one.get(name) != other.get(name)}
+        if method == other_method and len(names) == 1:
+            found |= names
+    return found
 
 
 def total_steps(settings: config.Mapping, rows: int) -> int:

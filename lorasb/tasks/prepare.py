@@ -38,7 +38,7 @@ def prepare(
     other rows are the prompt alone, cut at the front, and the gold `answer` as text. Where the task
     has evaluation sets, test rows name theirs in `set`, and `item` counts on from set to set.
 
-    The manifest counts what was cut, dropped or empty, and has a hash of each split.
+    The manifest counts what was cut, dropped or empty, and has a hash of each split and set.
 
     Raises
     ------
@@ -128,12 +128,12 @@ def _encode_sets(
     start = 0
     for name, one in task.sets.items():
         encoded, counts = _encode_split(one, "test", tokenizer, max_length, seed)
+        facts[name] = {"source": describe(one), **counts, **_facts(encoded, tokenizer)}
         items = [start + item for item in encoded["item"]]
         start = max(items) + 1
         # column by column, so that the types stay those of the features
         encoded = encoded.remove_columns("item").add_column("item", items)
         parts.append(encoded.add_column("set", [name] * len(items)))
-        facts[name] = {"source": describe(one), "rows": len(items), **counts}
     totals = {key: sum(one[key] for one in facts.values()) for key in counts}
     return concatenate_datasets(parts), {**totals, "sets": facts}
 
@@ -257,6 +257,7 @@ def _facts(rows: Dataset, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
             "min": min(lengths, default=0),
             "median": median(lengths or [0]),
             "max": max(lengths, default=0),
+            "total": sum(lengths),
         },
         "unknown_tokens": unknown,
         "sha256": digest.hexdigest(),

@@ -253,3 +253,33 @@ def test_the_authors_protocol():
         "dropout": True,
         "memory_limit_bytes": None,
     }
+
+
+@pytest.mark.parametrize(
+    ("study", "arguments"),
+    [
+        ("quickstart", set()),
+        ("ablation-scale", {"scaling"}),
+        ("ablation-samples", {"samples"}),
+        ("ablation-init", {"noise", "signal"}),
+        ("directions-minilm", {"scaling", "samples", "start", "signal"}),
+    ],
+)
+def test_arguments_that_vary_alone(study, arguments):
+    assert resolve.varied_arguments(study) == arguments
+
+
+def test_an_argument_that_varies_with_another_does_not_count(project):
+    changed(
+        project, "config/methods/lora-sb-s4.yaml", "scaling: 4.0", "scaling: 4.0\n  start: zero"
+    )
+    changed(project, "config/methods/lora-sb-s0.25.yaml", "scaling: 0.25", "scaling: 1.0")
+    assert resolve.varied_arguments("ablation-scale") == set()
+
+
+def test_evaluation_sets_are_found(project):
+    assert not resolve.has_evaluation_sets("ablation-scale")
+    changed(
+        project, "config/studies/ablation-scale.yaml", "[arithmetic, world]", "[world, metamath]"
+    )
+    assert resolve.has_evaluation_sets("ablation-scale")

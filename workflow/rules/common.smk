@@ -132,6 +132,12 @@ def get_scores(split):
     return scores
 
 
+def get_manifests(wildcards):
+    """What was counted when the data of all tasks of a study was prepared."""
+    cells = checked(grid.final_cells, wildcards.study)
+    return sorted({str(cell.path(grid.DATA) / "manifest.json") for cell in cells})
+
+
 def get_directions(wildcards):
     """Direction measures of all tasks of a study."""
     cells = checked(grid.final_cells, wildcards.study)

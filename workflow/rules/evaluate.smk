@@ -74,6 +74,7 @@ rule collect:
         directions=get_directions,
         gradients=get_gradient_probes,
         spectra=get_spectra,
+        manifests=get_manifests,
     output:
         runs=f"{grid.TABLES}/runs.csv",
         scores=f"{grid.TABLES}/scores.csv",
@@ -82,6 +83,7 @@ rule collect:
         directions=f"{grid.TABLES}/directions.csv",
         gradients=f"{grid.TABLES}/gradients.csv",
         spectra=f"{grid.TABLES}/spectra.csv",
+        data=f"{grid.TABLES}/data.csv",
     log:
         "logs/collect/{study}.log",
     benchmark:

@@ -87,7 +87,7 @@ def test_what_is_cut_and_dropped_is_counted(generated):
     assert facts["dropped_empty_answers"] == 1
     assert facts["dropped_long_prompts"] == 1
     assert facts["rows"] == 2
-    assert facts["tokens"] == {"min": 6, "median": 6, "max": 6}
+    assert facts["tokens"] == {"min": 6, "median": 6, "max": 6, "total": 12}
 
 
 def test_a_prompt_to_answer_is_cut_at_its_front(generated):
@@ -139,6 +139,12 @@ def test_evaluation_sets_follow_each_other_in_the_test_split(monkeypatch, tmp_pa
     assert (facts["rows"], facts["truncated"]) == (6, 0)
     assert {name: one["rows"] for name, one in facts["sets"].items()} == {"short": 3, "long": 3}
     assert facts["sets"]["long"]["source"]["path"] == "someone/other"
+    # lengths 1, 2, 1, and each a token longer
+    assert {name: one["tokens"] for name, one in facts["sets"].items()} == {
+        "short": {"min": 1, "median": 1, "max": 2, "total": 4},
+        "long": {"min": 2, "median": 2, "max": 3, "total": 7},
+    }
+    assert facts["tokens"]["total"] == 11
 
 
 def test_no_row_left_is_an_error(generated):
