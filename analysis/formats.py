@@ -49,9 +49,9 @@ def mean_and_half_width(mean: float, low: float, high: float, n: int) -> str:
     return f"{percent(mean)}{half} ({n})"
 
 
-def interval(low: float, high: float) -> str:
+def interval(low: float, high: float, digits: int = 1) -> str:
     """Bounds of a fraction's interval in percentage points: `[-1.2, 3.4]`."""
-    return MISSING if np.isnan(low) else f"[{percent(low)}, {percent(high)}]"
+    return MISSING if np.isnan(low) else f"[{percent(low, digits)}, {percent(high, digits)}]"
 
 
 def p_value(value: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,39 @@ METHODS = [
     ("lora-sb", 4, 448, 29_000, 0.63, 0.025),
     ("lora-sb", 16, 7_168, 120_000, 0.84, 0.015),
 ]
+# variants of LoRA-SB with costs and spread as it has them at r = 16
+ABLATIONS = [
+    (variant, 16, 7_168, 120_000, mean, 0.015)
+    for variant, mean in [
+        *[("lora-sb-s0.25", 0.70), ("lora-sb-s4", 0.80), ("lora-sb-sgd", 0.78)],
+        *[("lora-sb-sgd-s0.25", 0.79), ("lora-sb-sgd-s4", 0.77)],
+        *[("lora-sb-noise0.1", 0.83), ("lora-sb-noise1", 0.75), ("lora-sb-noise10", 0.62)],
+        *[("lora-sb-random", 0.60)],
+        *[("lora-sb-n1", 0.72), ("lora-sb-n5", 0.78), ("lora-sb-n500", 0.85)],
+    ]
+]
+# method, arguments, samples of the gradient
+SETTINGS = {
+    "lora-xs": ("lora-xs", {"scaling": 1.0}, None),
+    "lora-sb": ("lora-sb", {"scaling": 1.0}, 64),
+    "lora-sb-s0.25": ("lora-sb", {"scaling": 0.25}, 64),
+    "lora-sb-s4": ("lora-sb", {"scaling": 4.0}, 64),
+    "lora-sb-sgd": ("lora-sb", {"scaling": 1.0, "optimizer": "sgd"}, 64),
+    "lora-sb-sgd-s0.25": ("lora-sb", {"scaling": 0.25, "optimizer": "sgd"}, 64),
+    "lora-sb-sgd-s4": ("lora-sb", {"scaling": 4.0, "optimizer": "sgd"}, 64),
+    "lora-sb-noise0.1": ("lora-sb-noise", {"scaling": 1.0, "signal": 1.0, "noise": 0.1}, 64),
+    "lora-sb-noise1": ("lora-sb-noise", {"scaling": 1.0, "signal": 1.0, "noise": 1.0}, 64),
+    "lora-sb-noise10": ("lora-sb-noise", {"scaling": 1.0, "signal": 1.0, "noise": 10.0}, 64),
+    "lora-sb-random": ("lora-sb-noise", {"scaling": 1.0, "signal": 0.0, "noise": 1.0}, 64),
+    "lora-sb-n1": ("lora-sb", {"scaling": 1.0}, 1),
+    "lora-sb-n5": ("lora-sb", {"scaling": 1.0}, 5),
+    "lora-sb-n500": ("lora-sb", {"scaling": 1.0}, 500),
+}
+# how far the last step's update is from that at s = 1
+NORMS = {"lora-sb-s0.25": 0.4, "lora-sb-s4": 3.0}
+# cosine of the start's subspace
+NOISY = {"lora-sb-noise1": 0.4, "lora-sb-noise10": 0.16, "lora-sb-random": 0.13}
+SETS = {"world": ["gsm8k", "math"]}
 TASKS = [
     ("arithmetic", "accuracy_flexible"),
     ("world", "accuracy_flexible"),
@@ -36,10 +70,13 @@ class Tables:
     """The tidy tables, by the names of their files."""
 
     runs: pd.DataFrame
+    scores: pd.DataFrame
     items: pd.DataFrame
     losses: pd.DataFrame
     directions: pd.DataFrame
     gradients: pd.DataFrame
+    spectra: pd.DataFrame
+    data: pd.DataFrame
     exact: pd.DataFrame
     sweep: pd.DataFrame
     selected: pd.DataFrame
@@ -61,10 +98,13 @@ def make_tables(tasks: int = 3, seeds: int = 3, methods: list[tuple] | None = No
     trained = runs[runs["trainable_parameters"] > 0]
     return Tables(
         runs=runs,
+        scores=_scores(runs),
         items=_items(runs, rng),
         losses=_losses(trained, rng),
         directions=_directions(trained[trained["rank"] > 0], rng),
         gradients=_gradients(trained, np.random.default_rng(1)),
+        spectra=_spectra(runs, np.random.default_rng(2)),
+        data=_data(runs),
         exact=_exact(),
         sweep=(sweep := _sweep(trained[trained["seed"] == 0], rng)),
         selected=_selected(sweep),
@@ -76,6 +116,12 @@ def tables() -> Tables:
     return make_tables()
 
 
+@pytest.fixture(scope="session")
+def ablations() -> Tables:
+    """A study that also has the variants of LoRA-SB."""
+    return make_tables(methods=[*METHODS, *ABLATIONS])
+
+
 def _rate(variant: str) -> str:
     return {"base": "0", "full": "1e-3", "lora": "5e-3"}.get(variant, "1e-2")
 
@@ -83,9 +129,12 @@ def _rate(variant: str) -> str:
 def _runs(cells: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
     trains = cells["trainable_parameters"] > 0
     size = len(cells)
+    settings = [SETTINGS.get(variant, (variant, {}, None)) for variant in cells["variant"]]
     return cells.assign(
         study="quickstart",
-        method=cells["variant"].str.replace("-", "_"),
+        method=[method for method, _, _ in settings],
+        arguments=[json.dumps(arguments, sort_keys=True) for _, arguments, _ in settings],
+        samples=[samples for _, _, samples in settings],
         status="ok",
         reason="",
         items=ITEMS,
@@ -100,6 +149,20 @@ def _runs(cells: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
         peak_memory_bytes=rng.uniform(4e8, 5e8, size).round(),
         tokens_per_second=np.where(trains, rng.uniform(3e4, 4e4, size), np.nan),
     )
+
+
+def _scores(runs: pd.DataFrame) -> pd.DataFrame:
+    """Of each set too, around the task's score; and a metric that is not the primary one."""
+    keys = ["model", "task", "variant", "rank", "lr", "seed", "metric"]
+    whole = runs[keys].assign(value=runs["score"], set=np.nan, items=ITEMS)
+    parts = [whole]
+    for task, names in SETS.items():
+        for shift, name in zip((0.05, -0.05), names, strict=True):
+            part = whole[whole["task"] == task]
+            parts.append(part.assign(value=part["value"] + shift, set=name, items=ITEMS // 2))
+    primary = pd.concat(parts, ignore_index=True).assign(split="test", primary=True)
+    strict = primary.assign(metric="accuracy_strict", value=primary["value"] / 2, primary=False)
+    return pd.concat([primary, strict], ignore_index=True)
 
 
 def _items(runs: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
@@ -143,13 +206,14 @@ def _directions(cells: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
     start = grid["variant"].map({"lora": 0.2, "lora-xs": 0.1, "lora-sb": 0.6}).fillna(0.3)
     noise = rng.normal(0, 0.03, len(grid))
     random = 0.03 * np.sqrt(grid["rank"])
+    norm = grid["variant"].map(NORMS).fillna(1.0) * (1 + 0.1 * grid["seed"])
     return grid.assign(
         cosine=start - 0.001 * grid["step"] + 0.01 * grid["rank"] + noise,
         random=random,
         random_low=0.8 * random,
         random_high=1.2 * random,
         best_rank=0.95 - 0.02 * (16 - grid["rank"]) - 0.001 * grid["step"],
-        update_norm=1.0,
+        update_norm=norm,
         full_norm=2.0,
     )
 
@@ -163,9 +227,9 @@ def _gradients(cells: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
     grid = (
         cells[keys].merge(steps, how="cross").merge(pd.DataFrame({"module": modules}), how="cross")
     )
-    fixed = grid["variant"].isin(["lora-xs", "lora-sb"])
+    fixed = grid["variant"].str.startswith(("lora-xs", "lora-sb"))
     ranked = grid["rank"] > 0
-    start = grid["variant"].map({"full": 1.0, "lora": 0.3, "lora-xs": 0.1}).fillna(0.5)
+    start = grid["variant"].map({"full": 1.0, "lora": 0.3, "lora-xs": 0.1} | NOISY).fillna(0.5)
     cosine = start - 0.001 * grid["step"] * ranked + ranked * rng.normal(0, 0.01, len(grid))
     random = (0.03 * np.sqrt(grid["rank"])).where(ranked)
     depth = grid["module"].str.extract(r"layers\.(\d)")[0].astype(int)
@@ -187,6 +251,49 @@ def _gradients(cells: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
         adam_cosine=0.8 * cosine,
         adam_optimum=(0.7 + 0.004 * grid["rank"]).where(ranked),
     )
+
+
+def _spectra(runs: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
+    """Two weights of full rank 64 and one of 48; more samples overlap more."""
+    estimates = runs.dropna(subset=["samples"])[["model", "task", "samples", "seed"]]
+    ranks = {"layers.0.q_proj": [1, 4, 16, 64], "layers.0.k_proj": [1, 4, 16, 64]}
+    ranks |= {"layers.0.down_proj": [1, 4, 16, 32, 48]}
+    places = pd.DataFrame(
+        [{"module": module, "rank": rank} for module, some in ranks.items() for rank in some]
+    )
+    grid = estimates.drop_duplicates().astype({"samples": int}).merge(places, how="cross")
+    full = np.where(grid["module"] == "layers.0.down_proj", 48, 64)
+    share = (grid["rank"] / full) ** 0.3
+    overlap = 0.1 * np.log10(10 * grid["samples"]) + rng.normal(0, 0.01, len(grid))
+    overlap = np.maximum(overlap, grid["rank"] / full)
+    several = runs["seed"].nunique() > 1
+    return grid.assign(
+        gradient_share=share + 0.02 * (grid["seed"] - 1) * (1 - share),
+        sign_share=(grid["rank"] / full) ** 0.6,
+        left_overlap=overlap if several else np.nan,
+        right_overlap=overlap + 0.02 if several else np.nan,
+    )
+
+
+def _data(runs: pd.DataFrame) -> pd.DataFrame:
+    """Labelled tasks have texts, generation tasks prompts and answers; the test split has sets."""
+    lines = []
+    for model, task, metric in runs[["model", "task", "metric"]].drop_duplicates().to_numpy():
+        generated = metric.startswith("accuracy_")
+        for split, rows in {"train": 3_200, "selection": 300, "test": ITEMS}.items():
+            for name in [np.nan, *(SETS.get(task, []) if split == "test" else [])]:
+                part = rows // 2 if isinstance(name, str) else rows
+                facts = {"rows": part, "truncated": part // 100, "duplicates": 2}
+                facts["unknown_tokens"] = 0
+                if generated:
+                    facts |= {"dropped_empty_answers": 1, "empty_prompts": 0}
+                    facts["dropped_long_prompts"] = 3 if split == "train" else None
+                else:
+                    facts["empty_texts"] = 4
+                facts |= {"tokens_total": 20 * part, "tokens_median": 19.5, "tokens_max": 128}
+                where = {"model": model, "task": task, "split": split, "set": name}
+                lines.append(where | facts)
+    return pd.DataFrame(lines)
 
 
 def _exact() -> pd.DataFrame:

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from analysis.tables.paired_differences import paired_differences
+from tests.analysis.conftest import MODEL
 
 ROOT = Path(__file__).resolve().parents[2]
 FIGURES = sorted((ROOT / "analysis/figures").glob("[a-z]*.py"))
@@ -32,13 +33,16 @@ def run(
 
 
 @pytest.fixture(scope="session")
-def inputs(tables, tmp_path_factory) -> dict[str, str]:
+def inputs(ablations, tmp_path_factory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("tables")
-    for name in ("runs", "losses", "directions", "gradients", "exact", "sweep"):
-        getattr(tables, name).to_csv(folder / f"{name}.csv", index=False)
-    tables.selected.to_csv(folder / "selected_lr.tsv", index=False, sep="\t")
-    tables.items.to_parquet(folder / "items.parquet")
-    paired = paired_differences(tables.items, np.random.default_rng(0), resamples=99)
+    plain = ("runs", "scores", "losses", "directions", "gradients", "spectra", "data")
+    for name in (*plain, "exact", "sweep"):
+        getattr(ablations, name).to_csv(folder / f"{name}.csv", index=False)
+    paper = pd.read_csv(ROOT / "analysis/paper.csv").assign(model=MODEL)
+    paper.to_csv(folder / "paper.csv", index=False)
+    ablations.selected.to_csv(folder / "selected_lr.tsv", index=False, sep="\t")
+    ablations.items.to_parquet(folder / "items.parquet")
+    paired = paired_differences(ablations.items, np.random.default_rng(0), resamples=99)
     paired.to_csv(folder / "paired.csv", index=False)
     paths = {path.stem: str(path) for path in folder.iterdir()}
     return paths | {"selected": paths["selected_lr"], "per_item": paths["items"]}

@@ -1,5 +1,6 @@
 # Validation, wildcard constraints and input functions. No rules.
 
+import csv
 from pathlib import Path
 
 from lorasb import config as lorasb_config
@@ -20,6 +21,7 @@ def checked(function, *arguments):
 checked(lorasb_config.check, config, "config", "config/config.yaml or --config")
 
 STUDY = config["study"]
+PAPER = "analysis/paper.csv"
 AVAILABLE = "--available" if config.get("on_failure") == "report" else ""
 TASK_FLAGS = "--study {study} --model {model} --task {task}"
 CELL_FLAGS = (
@@ -59,6 +61,12 @@ def get_cell_hash(wildcards):
 def get_stale_rates(wildcards):
     """The points whose learning rate was selected under other settings."""
     return checked(resolve.stale_rates, wildcards.study)
+
+
+def models_of_paper():
+    """The models whose scores in the paper are known."""
+    with open(PAPER, encoding="utf-8", newline="") as file:
+        return {row["model"] for row in csv.DictReader(file)}
 
 
 def get_training_inputs(wildcards):

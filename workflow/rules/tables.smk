@@ -144,3 +144,81 @@ rule table_claims:
         mem_mb=2000,
     script:
         "../../analysis/tables/claims.py"
+
+
+rule table_accuracy_by_set:
+    input:
+        runs=f"{grid.TABLES}/runs.csv",
+        scores=f"{grid.TABLES}/scores.csv",
+    output:
+        csv=f"{grid.TABLES}/accuracy_by_set.csv",
+        md=f"{grid.TABLES}/accuracy_by_set.md",
+        html=report(
+            f"{grid.TABLES}/accuracy_by_set.html",
+            caption="../report/accuracy_by_set.rst",
+            category="Accuracy",
+            labels={"study": "{study}", "what": "accuracy by evaluation set (table)"},
+        ),
+        tex=f"{grid.TABLES}/accuracy_by_set.tex",
+    log:
+        "logs/table_accuracy_by_set/{study}.log",
+    benchmark:
+        "benchmarks/table_accuracy_by_set/{study}.jsonl"
+    conda:
+        "../envs/analysis.yaml"
+    resources:
+        mem_mb=2000,
+    script:
+        "../../analysis/tables/accuracy_by_set.py"
+
+
+rule table_paper:
+    input:
+        paper=PAPER,
+        runs=f"{grid.TABLES}/runs.csv",
+        scores=f"{grid.TABLES}/scores.csv",
+    output:
+        csv=f"{grid.TABLES}/paper.csv",
+        md=f"{grid.TABLES}/paper.md",
+        html=report(
+            f"{grid.TABLES}/paper.html",
+            caption="../report/paper.rst",
+            category="Claims",
+            labels={"study": "{study}", "what": "beside the paper's numbers (table)"},
+        ),
+        tex=f"{grid.TABLES}/paper.tex",
+    log:
+        "logs/table_paper/{study}.log",
+    benchmark:
+        "benchmarks/table_paper/{study}.jsonl"
+    conda:
+        "../envs/analysis.yaml"
+    resources:
+        mem_mb=2000,
+    script:
+        "../../analysis/tables/paper.py"
+
+
+rule table_prepared_data:
+    input:
+        data=f"{grid.TABLES}/data.csv",
+    output:
+        csv=f"{grid.TABLES}/prepared_data.csv",
+        md=f"{grid.TABLES}/prepared_data.md",
+        html=report(
+            f"{grid.TABLES}/prepared_data.html",
+            caption="../report/prepared_data.rst",
+            category="Data",
+            labels={"study": "{study}", "what": "rows and tokens (table)"},
+        ),
+        tex=f"{grid.TABLES}/prepared_data.tex",
+    log:
+        "logs/table_prepared_data/{study}.log",
+    benchmark:
+        "benchmarks/table_prepared_data/{study}.jsonl"
+    conda:
+        "../envs/analysis.yaml"
+    resources:
+        mem_mb=2000,
+    script:
+        "../../analysis/tables/prepared_data.py"

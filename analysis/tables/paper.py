@@ -1,0 +1,152 @@
+"""The study's numbers beside the paper's: trainable parameters and scores."""
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from analysis import formats, stats, style
+from analysis.tidy import read, rows
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+MEAN = "mean"  # stands for a task: the mean over the tasks of one of the paper's tables
+NOT_RUN = "not run"
+POWERS = {"K": 3, "M": 6, "B": 9}
+POINT = ["model", "variant", "rank"]
+SCORE = ["model", "task", "set", "metric", "variant", "rank"]
+SCORES = [*SCORE, "seed", "value"]
+RUNS = [*POINT, "task", "trainable_parameters"]
+
+NOTES = [
+    "The paper's numbers are quoted from a public reproduction of it, not read in the paper itself."
+    " Scores x 100; ours: mean over seeds, 95 % t interval, number of seeds. Not run: the study"
+    " has no such score.",
+    "Same: the printed number of trainable parameters differs by less than one unit of its last"
+    " digit; the paper rounds some and cuts others. Neither counts the task head.",
+]
+
+
+def compared(paper: pd.DataFrame, runs: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
+    """The paper's rows of the models of `runs`, with our counts and scores where there are any.
+
+    Parameters
+    ----------
+    paper
+        Columns table, model, task, set, metric, variant, rank, printed_parameters, value (x 100).
+        Rows with task `mean` are averages over the tasks of the same table and model.
+    runs, scores
+        The tidy tables. Tasks in the authors' form stand beside the same rows as the plain ones;
+        a table of the paper is repeated for each of the two forms of which the study has a task.
+
+    Returns
+    -------
+    Columns of `paper`, its value as a fraction in `paper`, then trainable_parameters,
+    same_parameters (yes, no, or empty), mean, low, high, n and difference.
+    """
+    rows_here = _in_forms(paper[paper["model"].isin(runs["model"])].fillna({"set": ""}), runs)
+    means = stats.means(_by_seed(rows_here, scores.fillna({"set": ""})), SCORE, "value")
+    counts = runs.drop_duplicates(POINT)[[*POINT, "trainable_parameters"]]
+    table = rows_here.fillna({"metric": ""}).merge(counts, how="left", on=POINT)
+    table = table.merge(means, how="left", on=SCORE).fillna({"n": 0}).astype({"n": int})
+    table["trainable_parameters"] = table["trainable_parameters"].astype("Int64")
+    pairs = zip(table["trainable_parameters"], table["printed_parameters"], strict=True)
+    table["same_parameters"] = [_same(count, text) for count, text in pairs]
+    table = table.rename(columns={"value": "paper"})
+    table["paper"] /= 100
+    return table.assign(difference=table["mean"] - table["paper"]).drop(columns="form")
+
+
+def same_count(count: int, text: str) -> bool:
+    """Whether a count is a printed one, `83.88M`, to less than a unit of its last digit."""
+    power = POWERS[text[-1]]
+    number = Decimal(text[:-1])
+    exponent = number.as_tuple().exponent
+    assert isinstance(exponent, int)
+    unit = Decimal(10) ** (power + exponent)
+    return abs(count - number.scaleb(power)) < unit
+
+
+def printed(table: pd.DataFrame) -> pd.DataFrame:
+    """The same as text."""
+    text = pd.DataFrame(
+        {
+            "In the paper": table["table"],
+            "Model": table["model"],
+            "Score": [_score_name(row) for row in rows(table)],
+            "Method": table["variant"].map(style.label),
+            "Rank": table["rank"].map(formats.rank),
+            "Trainable, paper": table["printed_parameters"],
+            "Trainable, ours": [
+                formats.MISSING if pd.isna(count) else formats.count(count)
+                for count in table["trainable_parameters"]
+            ],
+            "Same": table["same_parameters"].replace("", formats.MISSING),
+            "Paper": [formats.percent(value, 2) for value in table["paper"]],
+            "Ours": [_ours(row) for row in rows(table)],
+            "Difference": [formats.percent(value, 2) for value in table["difference"]],
+        }
+    )
+    return formats.without_single_model(text)
+
+
+def _in_forms(paper: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+    """Each table of the paper once for each form of its tasks that the study has, or once."""
+    tasks = set(runs["task"])
+    parts = []
+    for _, part in paper.groupby("table", sort=False):
+        forms = [form for form in ("", style.AUTHORS) if tasks & set(part["task"] + form)]
+        parts += [part.assign(task=part["task"] + form, form=form) for form in forms or [""]]
+    return pd.concat(parts, ignore_index=True) if parts else paper.assign(form="")
+
+
+def _by_seed(paper: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
+    """Our score of each row and seed; a mean only where a seed has all its tasks."""
+    mean = paper["task"] == MEAN + paper["form"]
+    found = paper[~mean].drop(columns="value").merge(scores[SCORES], on=SCORE)
+    groups = found.groupby(["table", "form", *POINT, "seed"])
+    over_tasks = groups["value"].agg(value="mean", size="size").reset_index()
+    wanted = paper[~mean].groupby(["table", "form", *POINT]).size().rename("wanted").reset_index()
+    over_tasks = over_tasks.merge(wanted, on=["table", "form", *POINT])
+    complete = over_tasks[over_tasks["size"] == over_tasks["wanted"]]
+    means = paper.loc[mean, ["table", "form", *SCORE]].fillna({"metric": ""})
+    complete = means.merge(complete, on=["table", "form", *POINT])
+    return pd.concat([found[SCORES], complete[SCORES]], ignore_index=True)
+
+
+def _same(count: Any, text: str) -> str:
+    if pd.isna(count):
+        return ""
+    return "yes" if same_count(int(count), text) else "no"
+
+
+def _score_name(row: Any) -> str:
+    task = style.task_label(row.task)
+    name = f"{task}: {style.task_label(row.set)}" if row.set else task
+    metric = style.metric_label(row.metric).lower()
+    return f"{name}, {metric}" if row.metric else f"{name} of the tasks"
+
+
+def _ours(row: Any) -> str:
+    if not row.n:
+        return NOT_RUN
+    bounds = "" if pd.isna(row.low) else f" {formats.interval(row.low, row.high, 2)}"
+    return f"{formats.percent(row.mean, 2)}{bounds} ({row.n})"
+
+
+if "snakemake" in globals():
+    table = compared(
+        read(snakemake.input.paper),
+        read(snakemake.input.runs, columns=RUNS),
+        read(snakemake.input.scores, columns=SCORES),
+    )
+    formats.write(
+        table,
+        printed(table),
+        NOTES,
+        csv=snakemake.output.csv,
+        md=snakemake.output.md,
+        tex=snakemake.output.tex,
+        html=snakemake.output.html,
+    )

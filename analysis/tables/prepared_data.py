@@ -1,0 +1,68 @@
+"""What each task was prepared from: rows, tokens, and what was cut, left out or empty."""
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from analysis import formats, style
+from analysis.tidy import read
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+COUNTS = {
+    "rows": "Rows",
+    "tokens_total": "Tokens",
+    "tokens_median": "Median",
+    "tokens_max": "Longest",
+    "truncated": "Truncated",
+    "dropped_empty_answers": "No answer",
+    "dropped_long_prompts": "No room",
+    "empty": "Blank",
+    "duplicates": "Duplicates",
+    "unknown_tokens": "Unknown tokens",
+}
+
+NOTES = [
+    "Median and longest: tokens of a row. Truncated: rows cut to the longest length allowed. Left"
+    " out: rows with no answer, and training rows whose prompt leaves no room for one. Kept: rows"
+    " with a blank text, duplicates of an earlier row, unknown tokens (their number).",
+    "The test split is read once, for the reported scores; learning rates are chosen on the"
+    " selection split.",
+]
+
+
+def counted(data: pd.DataFrame) -> pd.DataFrame:
+    """The tidy table `data` with `empty`, the rows whose text or prompt is blank."""
+    return data.assign(empty=data["empty_texts"].fillna(data["empty_prompts"]))
+
+
+def printed(table: pd.DataFrame) -> pd.DataFrame:
+    """The same as text; a column without any number is left out."""
+    text = pd.DataFrame(
+        {
+            "Model": table["model"],
+            "Task": table["task"].map(style.task_label),
+            "Split": [
+                split if pd.isna(part) else f"{split}, {style.task_label(part)}"
+                for split, part in zip(table["split"], table["set"], strict=True)
+            ],
+        }
+    )
+    for column, name in COUNTS.items():
+        if table[column].notna().any():
+            text[name] = table[column].map(formats.count)
+    return formats.without_single_model(text)
+
+
+if "snakemake" in globals():
+    table = counted(read(snakemake.input.data))
+    formats.write(
+        table,
+        printed(table),
+        NOTES,
+        csv=snakemake.output.csv,
+        md=snakemake.output.md,
+        tex=snakemake.output.tex,
+        html=snakemake.output.html,
+    )
