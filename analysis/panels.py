@@ -169,33 +169,42 @@ def score_against(runs: pd.DataFrame, *, cost: str, cost_label: str, title: str)
     return figure
 
 
-def _draw_method(
-    axes: Axes, method: pd.DataFrame, cost: str, *, look: style.Style, label: str, shift: float
+def error_line(
+    axes: Axes, x: pd.Series, means: pd.DataFrame, shift: float = 0.0, **look: Any
 ) -> None:
-    mean = 100 * method["mean"].to_numpy()
-    if not method[cost].all():
-        axes.axhline(mean[0], color=look.color, linestyle=look.line, label=label)
-        return
-    if not method["rank"].all():
-        axes.axhline(mean[0], color=look.color, linewidth=0.6, zorder=1)
+    """A line through means with bars for their intervals, `shift` points beside its places.
+
+    Parameters
+    ----------
+    means
+        Columns mean, low, high, n, a row for each of `x`.
+    look
+        Arguments of `Axes.errorbar`.
+    """
     figure = axes.get_figure()
     assert figure is not None
     moved = axes.transData + ScaledTranslation(shift / 72, 0, figure.dpi_scale_trans)
-    axes.errorbar(
-        method[cost],
-        mean,
-        yerr=100 * (method["high"] - method["mean"]),
-        color=look.color,
-        marker=look.marker,
-        linestyle=look.line,
-        label=label,
-        transform=moved,
-    )
+    mean, half = (column.to_numpy() for column in (means["mean"], means["high"] - means["mean"]))
+    axes.errorbar(x.to_numpy(), mean, yerr=half, transform=moved, **look)
     # the shifted transform keeps its data out of the limits
     axes.update_datalim(
-        [(x, 100 * y) for x in method[cost] for row in rows(method) for y in _ends(row)]
+        [(place, y) for place, row in zip(x, rows(means), strict=True) for y in _ends(row)]
     )
     axes.autoscale_view()
+
+
+def _draw_method(
+    axes: Axes, method: pd.DataFrame, cost: str, *, look: style.Style, label: str, shift: float
+) -> None:
+    means = method.assign(**{name: 100 * method[name] for name in ("mean", "low", "high")})
+    mean = means["mean"].iloc[0]
+    if not method[cost].all():
+        axes.axhline(mean, color=look.color, linestyle=look.line, label=label)
+        return
+    if not method["rank"].all():
+        axes.axhline(mean, color=look.color, linewidth=0.6, zorder=1)
+    drawn = {"color": look.color, "marker": look.marker, "linestyle": look.line, "label": label}
+    error_line(axes, method[cost], means, shift, **drawn)
 
 
 def _shifts(part: pd.DataFrame, cost: str) -> dict[str, float]:

@@ -207,3 +207,98 @@ rule plot_learning_rate_sweep:
         mem_mb=2000,
     script:
         "../../analysis/figures/learning_rate_sweep.py"
+
+
+rule plot_scale_sensitivity:
+    input:
+        runs=f"{grid.TABLES}/runs.csv",
+        directions=f"{grid.TABLES}/directions.csv",
+    output:
+        pdf=f"{grid.FIGURES}/scale_sensitivity.pdf",
+        png=report(
+            f"{grid.FIGURES}/scale_sensitivity.png",
+            caption="../report/scale_sensitivity.rst",
+            category="Ablations",
+            labels={"study": "{study}", "what": "scale sensitivity (figure)"},
+        ),
+    log:
+        "logs/plot_scale_sensitivity/{study}.log",
+    benchmark:
+        "benchmarks/plot_scale_sensitivity/{study}.jsonl"
+    conda:
+        "../envs/analysis.yaml"
+    resources:
+        mem_mb=2000,
+    script:
+        "../../analysis/figures/scale_sensitivity.py"
+
+
+rule plot_gradient_samples:
+    input:
+        runs=f"{grid.TABLES}/runs.csv",
+        spectra=f"{grid.TABLES}/spectra.csv",
+    output:
+        pdf=f"{grid.FIGURES}/gradient_samples.pdf",
+        png=report(
+            f"{grid.FIGURES}/gradient_samples.png",
+            caption="../report/gradient_samples.rst",
+            category="Ablations",
+            labels={"study": "{study}", "what": "samples of the gradient (figure)"},
+        ),
+    log:
+        "logs/plot_gradient_samples/{study}.log",
+    benchmark:
+        "benchmarks/plot_gradient_samples/{study}.jsonl"
+    conda:
+        "../envs/analysis.yaml"
+    resources:
+        mem_mb=2000,
+    script:
+        "../../analysis/figures/gradient_samples.py"
+
+
+rule plot_noise_level:
+    input:
+        runs=f"{grid.TABLES}/runs.csv",
+        gradients=f"{grid.TABLES}/gradients.csv",
+    output:
+        pdf=f"{grid.FIGURES}/noise_level.pdf",
+        png=report(
+            f"{grid.FIGURES}/noise_level.png",
+            caption="../report/noise_level.rst",
+            category="Ablations",
+            labels={"study": "{study}", "what": "noise of the start (figure)"},
+        ),
+    log:
+        "logs/plot_noise_level/{study}.log",
+    benchmark:
+        "benchmarks/plot_noise_level/{study}.jsonl"
+    conda:
+        "../envs/analysis.yaml"
+    resources:
+        mem_mb=2000,
+    script:
+        "../../analysis/figures/noise_level.py"
+
+
+rule plot_captured_energy:
+    input:
+        spectra=f"{grid.TABLES}/spectra.csv",
+    output:
+        pdf=f"{grid.FIGURES}/captured_energy.pdf",
+        png=report(
+            f"{grid.FIGURES}/captured_energy.png",
+            caption="../report/captured_energy.rst",
+            category="Update directions",
+            labels={"study": "{study}", "what": "energy captured by rank (figure)"},
+        ),
+    log:
+        "logs/plot_captured_energy/{study}.log",
+    benchmark:
+        "benchmarks/plot_captured_energy/{study}.jsonl"
+    conda:
+        "../envs/analysis.yaml"
+    resources:
+        mem_mb=2000,
+    script:
+        "../../analysis/figures/captured_energy.py"
