@@ -14,6 +14,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from analysis.tables.paper import same_count
 from lorasb import config, counts
 from lorasb.errors import UserError
 from lorasb.models import ModelSpec, head_parameters, skeleton, target_shapes
@@ -22,6 +23,14 @@ from lorasb.registry import variant_method
 # Numbers of public architectures: exact, and equal to the known sizes of the models.
 REFERENCE = Path(__file__).resolve().parent.parent / "reference" / "params.csv"
 ROWS = list(csv.DictReader(REFERENCE.open(encoding="utf-8")))
+# `paper_printed` is as public reproductions quote it
+PAPER_PATH = Path(__file__).resolve().parents[2] / "analysis" / "paper.csv"
+PAPER = list(
+    {
+        (row["model"], row["variant"], row["rank"]): row
+        for row in csv.DictReader(PAPER_PATH.open(encoding="utf-8"))
+    }.values()
+)
 # the variants whose trained numbers a row of the reference gives
 VARIANTS = {
     "LoRA": ["lora", "rslora", "pissa", "lora-pro", "lora-pro-efficient"],
@@ -91,6 +100,27 @@ def test_adapter_counts_are_exact(row: dict[str, str]) -> None:
             head = head_parameters(model, ["classifier"]).values()
             with_head = count.with_task_head(sum(value.numel() for value in head))
             assert with_head.trainable_with_task_head == int(row["trainable_with_task_head"])
+
+
+@pytest.mark.parametrize("row", [r for r in ROWS if r["paper_printed"]], ids=row_id)
+def test_counts_are_those_that_the_paper_prints(row: dict[str, str]) -> None:
+    shapes = shapes_of(row["model"], tuple(row["target_modules"].split()))
+    for variant in VARIANTS[row["method"]]:
+        count = variant_method(variant).count(shapes, int(row["rank"]), 0)
+        assert same_count(count.trainable, row["paper_printed"])
+
+
+@pytest.mark.parametrize("row", PAPER, ids=lambda row: f"{row['model']}-{row['variant']}")
+def test_models_adapt_the_layers_that_fit_what_the_paper_prints(row: dict[str, str]) -> None:
+    shapes = shapes_of(row["model"], tuple(spec_of(row["model"]).target_modules))
+    count = variant_method(row["variant"]).count(shapes, int(row["rank"]), 0)
+    assert same_count(count.trainable, row["printed_parameters"])
+
+
+def test_other_layers_do_not_fit_what_the_paper_prints() -> None:
+    # the reading that adapts self-attention alone
+    shapes = shapes_of("roberta-large", ("query", "key", "value", "attention.output.dense"))
+    assert not same_count(counts.lora(shapes, 8).trainable, "2162K")
 
 
 def test_every_trained_variant_is_compared_with_the_reference() -> None:

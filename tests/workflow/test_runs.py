@@ -30,7 +30,7 @@ def replan(root: Path, file: str, old: str, new: str) -> dict[str, int]:
 
 def test_outputs_are_there_and_not_empty(finished):
     tables = finished / "results/tiny/tables"
-    for name in ("accuracy", "costs", "paired_differences", "claims"):
+    for name in ("accuracy", "costs", "paired_differences", "claims", "prepared_data"):
         for suffix in ("csv", "md", "tex", "html"):
             assert (tables / f"{name}.{suffix}").stat().st_size > 0
     figures = finished / "results/tiny/figures"
@@ -43,6 +43,7 @@ def test_outputs_are_there_and_not_empty(finished):
         "subspace_energy",
         "principal_angles",
         "alignment_by_module",
+        "captured_energy",
     ):
         for suffix in ("pdf", "png"):
             assert (figures / f"{name}.{suffix}").stat().st_size > 1000
