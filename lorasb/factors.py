@@ -14,17 +14,19 @@ from tqdm import tqdm
 
 from lorasb.errors import UserError
 from lorasb.files import atomic, load_tensors
-from lorasb.linalg import Factors, truncated_svd
+from lorasb.linalg import Factors, one_pass_svd, truncated_svd
 
 ADAM_EPSILON = 1e-8
 
 Step = Literal["sign", "adam", "none"]
+Svd = Literal["converged", "one-pass"]
 
 _STEPS: dict[str, Callable[[Tensor], Tensor]] = {
     "sign": torch.sign,
     "adam": lambda gradient: gradient / (gradient.abs() + ADAM_EPSILON),
     "none": lambda matrix: matrix,
 }
+_SVDS = {"converged": truncated_svd, "one-pass": one_pass_svd}
 
 
 def factorize(
@@ -32,13 +34,15 @@ def factorize(
     rank: int,
     *,
     step: Step,
+    svd: Svd = "converged",
     generator: torch.Generator | None = None,
 ) -> dict[str, Factors]:
     """Truncated SVD of each (out, in) matrix, or of the first AdamW step that a gradient gives.
 
     `step`: "sign" decomposes sign(g), the paper's form of the step (arXiv 2411.19557, section 3);
     "adam" the exact first step g / (|g| + 1e-8); "none" the matrix itself. The step's factor -eta
-    is left out: it scales S alone.
+    is left out: it scales S alone. `svd`: "converged" as `lorasb.linalg.truncated_svd`, "one-pass"
+    as `lorasb.linalg.one_pass_svd`.
 
     Raises
     ------
@@ -47,12 +51,14 @@ def factorize(
     """
     if step not in _STEPS:
         raise UserError(f"step '{step}': unknown; known: {', '.join(_STEPS)}")
+    if svd not in _SVDS:
+        raise UserError(f"svd '{svd}': unknown; known: {', '.join(_SVDS)}")
     factors = {}
     for name, matrix in tqdm(matrices.items(), desc="SVD", file=sys.stderr, disable=None):
         if not torch.isfinite(matrix).all():  # the sign of NaN is 0
             raise UserError(f"{name}: the matrix has values that are not finite")
         try:
-            factors[name] = truncated_svd(_STEPS[step](matrix), rank, generator=generator)
+            factors[name] = _SVDS[svd](_STEPS[step](matrix), rank, generator=generator)
         except UserError as error:
             raise UserError(f"{name}: {error}") from error
     return factors

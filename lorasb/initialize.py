@@ -18,7 +18,7 @@ from lorasb.tuner.layer import R_STD
 
 PREFIX = "base_model.model."  # of module names inside a PeftModel
 
-Start = Literal["step", "zero", "folded"]
+Start = Literal["step", "zero", "folded", "undivided"]
 
 
 def initialize_lora_sb(
@@ -48,7 +48,8 @@ def initialize_lora_sb(
     start
         "step" is the paper's. Two ablations: "zero", the same bases with R = 0, so that training
         starts at W0; "folded", the same product with B = -eta U diag(S) / s and R = I, bases that
-        are not orthonormal.
+        are not orthonormal. "undivided" is the authors' code's, R = -eta diag(S) whatever s is: the
+        product is s times the step.
 
     Raises
     ------
@@ -63,7 +64,7 @@ def initialize_lora_sb(
     layers = _layers(model, gradients_or_factors, adapter_name)
     for name, layer in layers.items():
         factors = _step_factors(name, gradients_or_factors[name], layer.r[adapter_name])
-        B, R = _start(factors, -learning_rate / layer.scaling[adapter_name], start)
+        B, R = _start(factors, -learning_rate, layer.scaling[adapter_name], start)
         _fill(name, layer, adapter_name, (B, R, factors.V.T))
 
 
@@ -120,13 +121,15 @@ def first_learning_rate(
     )
 
 
-def _start(factors: Factors, size: float, start: Start) -> tuple[Tensor, Tensor]:
-    """B and R whose product is size * U diag(S), or 0 for the start "zero"."""
-    scaled = size * torch.diag(factors.S)
+def _start(factors: Factors, size: float, scaling: float, start: Start) -> tuple[Tensor, Tensor]:
+    """B and R; but for "zero" and "undivided", scaling * B R is size * U diag(S)."""
+    scaled = size / scaling * torch.diag(factors.S)
     if start == "step":
         return factors.U, scaled
     if start == "zero":
         return factors.U, torch.zeros_like(scaled)
+    if start == "undivided":
+        return factors.U, size * torch.diag(factors.S)
     if start == "folded":
         return factors.U @ scaled, torch.eye(factors.rank).to(scaled)
     raise UserError(f"start '{start}' is unknown; known: {', '.join(get_args(Start))}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -37,14 +38,17 @@ def predict(
     dataset: Dataset,
     *,
     batch_size: int,
+    generator: torch.Generator | None = None,
     progress: bool = True,
 ) -> list[dict[str, Any]]:
     """One `{"item", "prediction", "label"}` for each row, in the rows' order.
 
-    A generation task's prediction is the greedy answer as text, up to `max_new_tokens`, the
-    end-of-text token or a stop text, each of which an evaluation set may have for itself; a class
-    is an `int`, a number a `float`. The gold label has the same type. Batches are made of rows of
-    similar length and one set. The model's mode is left as it was.
+    A generation task's prediction is the greedy answer as text, or a sampled one where the task has
+    `sampling`, up to `max_new_tokens`, the end-of-text token or a stop text, each of which an
+    evaluation set may have for itself; a class is an `int`, a number a `float`. The gold label has
+    the same type. Batches are made of rows of similar length and one set. Sampling is seeded from
+    `generator`, without one from a generator of seed 0; its draws depend on `batch_size`. The
+    model's mode and the global random state are left as they were.
 
     Raises
     ------
@@ -58,6 +62,7 @@ def predict(
     found: dict[int, str | int | float] = {}
     with (
         _evaluating(model),
+        _seeded(generator or torch.Generator().manual_seed(0)),
         tqdm(total=len(rows), desc="predict", file=sys.stderr, disable=not progress) as bar,
     ):
         for chosen in _batches(rows, batch_size):
@@ -87,6 +92,12 @@ def _batches(rows: list[Row], batch_size: int) -> Iterator[list[int]]:
             yield chosen[start : start + batch_size]
 
 
+def _decoding(task: GenerationTask) -> dict[str, Any]:
+    if task.sampling is None:
+        return GREEDY
+    return GREEDY | {"do_sample": True} | asdict(task.sampling)
+
+
 def _generate(
     model: torch.nn.Module, tokenizer: PreTrainedTokenizerBase, batch: Batch, task: GenerationTask
 ) -> list[str]:
@@ -96,7 +107,7 @@ def _generate(
         max_new_tokens=task.max_new_tokens,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
-        **GREEDY,
+        **_decoding(task),
     )
     answers = generated[:, batch["input_ids"].shape[1] :]
     texts = tokenizer.batch_decode(answers, skip_special_tokens=True)
@@ -117,6 +128,15 @@ def _classify(model: torch.nn.Module, batch: Batch, task: Task) -> list[int] | l
         return numbers
     classes: list[int] = logits.argmax(-1).tolist()
     return classes
+
+
+@contextmanager
+def _seeded(generator: torch.Generator) -> Iterator[None]:
+    """A global random state from `generator`, as generation takes none; afterwards as before."""
+    seed = int(torch.randint(2**62, (), generator=generator))
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
 
 
 @contextmanager

@@ -24,6 +24,8 @@ SUITE = "suite"  # the protocol of config/defaults.yaml alone
 SNAPSHOTS = 2
 # what a method may need that starts with an estimated gradient
 NEEDS_GRADIENT = frozenset({"gradient", "gradient_factors"})
+# Settings are hashed without those that have these values, so that an added one changes no hash
+UNHASHED = {"svd": "converged", "learning_rate": "first-step", "epoch": "last"}
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,18 @@ def resolve(study: str, model: str, task: str) -> Resolved:
         raise UserError(
             f"config/studies/{study}.yaml (settings of {task}): training.steps and "
             "training.epochs: give one and set the other to null"
+        )
+    if settings["factors"]["learning_rate"] == "loader-warmup" and not training["warmup_ratio"]:
+        raise UserError(
+            f"config/studies/{study}.yaml (settings of {task}): factors.learning_rate: "
+            "loader-warmup divides by training.warmup_ratio, which is 0; give one above 0"
+        )
+    # the rules know the study's setting alone
+    both = (settings["prediction"], _study_settings(study)["prediction"])
+    if both[0]["epoch"] == "best" and not all(one["with_training"] for one in both):
+        raise UserError(
+            f"config/studies/{study}.yaml (settings of {task}): prediction.epoch: best predicts "
+            "along training; set prediction.with_training to true for the whole study"
         )
     return Resolved(config.load_model_config(model), config.load_task_config(task), settings)
 
@@ -103,7 +117,8 @@ def factors_hash(study: str, model: str, task: str, samples: int) -> str:
     """Changes when the factors of the gradient would."""
     resolved = resolve(study, model, task)
     key = _gradient_key(resolved, samples)
-    return _hash([key, resolved.settings["factors"], largest_rank(study)])
+    factors = _without(_hashed(resolved.settings["factors"]), {"learning_rate"})
+    return _hash([key, factors, largest_rank(study)])
 
 
 def weight_factors_hash(study: str, model: str) -> str:
@@ -235,6 +250,7 @@ def _point_key(study: str, model: str, task: str, variant: str, rank: int) -> An
         data.get("arguments", {}),
         rank,
     ]
+    key += _prediction_key(resolved, task)
     samples = gradient_samples(study, model, task, variant)
     if "gradient" in method.needs:
         key.append(gradient_hash(study, model, task, samples))
@@ -242,7 +258,23 @@ def _point_key(study: str, model: str, task: str, variant: str, rank: int) -> An
         key.append(factors_hash(study, model, task, samples))
     if "weight_factors" in method.needs:
         key.append(weight_factors_hash(study, model))
+    if method.needs & NEEDS_GRADIENT:
+        key += _start_key(resolved)
     return key
+
+
+def _prediction_key(resolved: Resolved, task: str) -> list[Any]:
+    """What predictions depend on besides the trained weights and the data; by default nothing."""
+    prediction = resolved.settings["prediction"]
+    # the best epoch depends on how it is scored; draws are made for a batch at a time
+    scores = [prediction["epoch"], score_hash(task)] if "epoch" in _hashed(prediction) else []
+    return scores + [prediction["batch_size"]] * ("sampling" in resolved.task)
+
+
+def _start_key(resolved: Resolved) -> list[Any]:
+    """How a method is to start from a gradient, where that is not the default."""
+    start = _without(_hashed(resolved.settings["factors"]), {"step"})
+    return [start] if start else []
 
 
 def _data_key(resolved: Resolved) -> Any:
@@ -269,6 +301,10 @@ def _gradient_key(resolved: Resolved, samples: int) -> Any:
 
 def _model_key(model: config.Mapping) -> Any:
     return _without(model, {"label"})
+
+
+def _hashed(settings: config.Mapping) -> config.Mapping:
+    return {key: value for key, value in settings.items() if UNHASHED.get(key) != value}
 
 
 def _without(data: config.Mapping, keys: set[str]) -> config.Mapping:

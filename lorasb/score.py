@@ -82,6 +82,20 @@ def score_cells(
         pd.DataFrame(items, columns=ITEM_COLUMNS).to_parquet(partial, index=False)
 
 
+def primary_value(task: Task, predictions: Sequence[Row], split_path: Path) -> float:
+    """The task's score on a split: the primary metric, as the mean of the sets if there are any.
+
+    Raises
+    ------
+    UserError
+        As `score_rows`.
+    """
+    sets = {row["item"]: row["set"] for row in _labelled(split_path)}
+    values, _ = _score_sets(task, predictions, sets)
+    whole = {row["metric"]: row["value"] for row in values if row["set"] == WHOLE}
+    return float(whole[task.primary])
+
+
 def _score_sets(
     task: Task, predictions: Sequence[Row], sets: dict[int, str]
 ) -> tuple[list[Row], list[Row]]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,14 +54,42 @@ class Outcome:
     seconds: float = 0.0
 
 
+class Clock:
+    """Seconds of training, those of killed processes up to their last checkpoint included."""
+
+    def __init__(self) -> None:
+        self.start()
+
+    def start(self, seconds_before: float = 0.0) -> None:
+        """Run from now on, with so many seconds already there."""
+        self._started = time.perf_counter() - seconds_before
+
+    def seconds(self) -> float:
+        """What has passed, without the pauses."""
+        return time.perf_counter() - self._started
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave out what is done in this block."""
+        begun = time.perf_counter()
+        yield
+        self._started += time.perf_counter() - begun
+
+
 def train(
     model: torch.nn.Module,
     method: Method,
     rows: list[dict[str, Any]],
     collate: Callable[[list[dict[str, Any]]], dict[str, torch.Tensor]],
     plan: Plan,
+    *,
+    callbacks: Sequence[TrainerCallback] = (),
+    clock: Clock | None = None,
 ) -> Outcome:
     """Train what has `requires_grad`; continue from `plan.checkpoints` if there is one.
+
+    `callbacks` are called besides the method's; what they do while `clock` is paused is not counted
+    as training.
 
     Raises
     ------
@@ -70,14 +99,20 @@ def train(
     if not any(parameter.requires_grad for parameter in model.parameters()):
         return Outcome()
     resume = last_checkpoint(plan.checkpoints)
-    keeper = _Keeper(plan, read_json(resume / MARKER)["seconds"] if resume else 0.0)
+    clock = clock or Clock()
+    keeper = _Keeper(plan, clock, read_json(resume / MARKER)["seconds"] if resume else 0.0)
     trainer = _CellTrainer(
         method,
         model=model,
         args=_arguments(plan),
         train_dataset=_OrderedRows(rows, plan.order),
         data_collator=collate,
-        callbacks=[keeper, _StopOnNan(plan.settings["precision"]), *method.callbacks()],
+        callbacks=[
+            keeper,
+            _StopOnNan(plan.settings["precision"]),
+            *method.callbacks(),
+            *callbacks,
+        ],
     )
     trainer.remove_callback(PrinterCallback)
     if trainer.pop_callback(ProgressCallback) is not None:
@@ -88,7 +123,7 @@ def train(
         for entry in trainer.state.log_history
         if "loss" in entry
     ]
-    return Outcome(log, keeper.collected(), keeper.seconds())
+    return Outcome(log, keeper.collected(), clock.seconds())
 
 
 def snapshot_steps(points: int, last: int) -> list[int]:
@@ -170,18 +205,15 @@ class _OrderedRows(Dataset[dict[str, Any]]):
 
 
 class _Keeper(TrainerCallback):
-    """Keeps parameters at chosen steps, marks complete checkpoints, adds up the seconds.
+    """Keeps parameters at chosen steps, off the clock, and marks complete checkpoints."""
 
-    The seconds are those of training: what keeping parameters takes is left out.
-    """
-
-    def __init__(self, plan: Plan, seconds_before: float) -> None:
+    def __init__(self, plan: Plan, clock: Clock, seconds_before: float) -> None:
         self.plan = plan
+        self.clock = clock
         self.seconds_before = seconds_before
-        self.start = time.perf_counter()
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.start = time.perf_counter()
+        self.clock.start(self.seconds_before)
         self._keep(state.global_step, kwargs["model"])
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -189,11 +221,7 @@ class _Keeper(TrainerCallback):
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        write_json(checkpoint / MARKER, {"seconds": self.seconds()})
-
-    def seconds(self) -> float:
-        """Training time so far, that of killed processes up to their last checkpoint included."""
-        return self.seconds_before + time.perf_counter() - self.start
+        write_json(checkpoint / MARKER, {"seconds": self.clock.seconds()})
 
     def collected(self) -> dict[str, torch.Tensor]:
         """All snapshots, those of killed processes included."""
@@ -205,15 +233,14 @@ class _Keeper(TrainerCallback):
     def _keep(self, step: int, model: torch.nn.Module) -> None:
         if step not in self.plan.snapshot_steps:
             return
-        begun = time.perf_counter()
-        kept = {
-            f"{step}/{name}": parameter.detach().cpu().contiguous()
-            for name, parameter in model.named_parameters()
-            if parameter.requires_grad
-        }
-        with atomic(self._snapshot(step)) as partial:
-            save_file(kept, partial)
-        self.start += time.perf_counter() - begun
+        with self.clock.paused():
+            kept = {
+                f"{step}/{name}": parameter.detach().cpu().contiguous()
+                for name, parameter in model.named_parameters()
+                if parameter.requires_grad
+            }
+            with atomic(self._snapshot(step)) as partial:
+                save_file(kept, partial)
 
     def _snapshot(self, step: int) -> Path:
         return self.plan.checkpoints / f"snapshot-{step}.safetensors"

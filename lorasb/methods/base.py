@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, TrainerCallback
 
     from lorasb.counts import Counts
+    from lorasb.factors import Svd
 
 # a PreTrainedModel, or the PeftModel around one; neither library has types for them
 Network = Any
@@ -29,8 +30,10 @@ class Context:
 
     rank: int
     learning_rate: float
-    # of the first optimiser step that moves anything: warm-up starts at 0
-    first_learning_rate: float
+    # that of a start which is a first step
+    start_learning_rate: float
+    # how a method that decomposes a step itself is to do it
+    svd: Svd
     seed: int
     target_modules: list[str]
     # modules trained besides the adapted weights; empty for a causal language model

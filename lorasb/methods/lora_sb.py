@@ -23,13 +23,14 @@ class LoraSB(LoraXS):
     """W = W0 + s B R A, where s B R A starts as the best rank-r form of -eta sign(g).
 
     B = U_r, A = V_r^T, R = -eta S_r / s of the SVD of sign(g); eta is the learning rate of the
-    first step that moves anything.
+    first step that moves anything, or what the study's settings put in its place.
 
-    Arguments: `scaling`, the s above, and for ablations `start`: "step" (the paper's), "zero"
-    (the same bases, R = 0) or "folded" (the same product from bases that are not orthonormal,
-    B = -eta U_r S_r / s, R = I); and `optimizer`: "adamw" or "sgd". The latter is gradient descent
-    with momentum 0.9 along theorem 3's g_R / s^2, which is the best step of W for orthonormal bases
-    and in which s drops out (theorem 5), as long as gradients are not clipped.
+    Arguments: `scaling`, the s above; `start`: "step" (the paper's), "undivided" (R = -eta S_r, as
+    the authors' code has it; the same where s = 1), and for ablations "zero" (the same bases,
+    R = 0) or "folded" (the same product from bases that are not orthonormal, B = -eta U_r S_r / s,
+    R = I); and `optimizer`: "adamw" or "sgd". The latter is gradient descent with momentum 0.9
+    along theorem 3's g_R / s^2, the best step of W for orthonormal bases, in which s drops out
+    (theorem 5) as long as gradients are not clipped and the start does not depend on s.
     """
 
     needs = frozenset({"gradient_factors"})
@@ -49,7 +50,7 @@ class LoraSB(LoraXS):
         from lorasb.initialize import initialize_lora_sb
 
         factors = load_factors(context.inputs["gradient_factors"], context.rank)
-        initialize_lora_sb(adapted, factors, context.first_learning_rate, start=self.start)
+        initialize_lora_sb(adapted, factors, context.start_learning_rate, start=self.start)
 
     def optimizer(
         self, model: Network, learning_rate: float, weight_decay: float

@@ -47,9 +47,13 @@ class NoisyLoraSB(LoraSB):
             for name, gradient in load_gradients(context.inputs["gradient"]).items()
         }
         factors = factorize(
-            steps, context.rank, step="none", generator=generator(context.seed, "svd")
+            steps,
+            context.rank,
+            step="none",
+            svd=context.svd,
+            generator=generator(context.seed, "svd"),
         )
-        initialize_lora_sb(adapted, factors, context.first_learning_rate, start=self.start)
+        initialize_lora_sb(adapted, factors, context.start_learning_rate, start=self.start)
 
 
 METHOD = NoisyLoraSB

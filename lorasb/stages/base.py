@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lorasb import grid
+from lorasb.config import Mapping
 from lorasb.grid import Cell
 from lorasb.initialize import first_learning_rate
 from lorasb.methods.base import Context
@@ -33,17 +36,14 @@ def load_base(resolved: Resolved, seed: int) -> tuple[PreTrainedModel, PreTraine
 
 def context(cell: Cell, resolved: Resolved, rows: int) -> Context:
     """What the cell's method is told."""
-    settings = resolved.settings["training"]
-    steps = total_steps(resolved.settings, rows)
     rate = float(cell.lr)
-    warmup = warmup_steps(settings, steps)
     spec = ModelSpec.from_config(resolved.model)
     return Context(
         rank=cell.rank,
         learning_rate=rate,
         # a method that trains nothing has rate 0
-        first_learning_rate=rate
-        and first_learning_rate(settings["scheduler"], rate, warmup, steps),
+        start_learning_rate=rate and start_learning_rate(resolved.settings, rate, rows),
+        svd=resolved.settings["factors"]["svd"],
         seed=cell.seed,
         target_modules=list(spec.target_modules),
         task_head=spec.head_modules(resolved.task["kind"]),
@@ -53,3 +53,22 @@ def context(cell: Cell, resolved: Resolved, rows: int) -> Context:
             "weight_factors": cell.path(grid.WEIGHT_FACTORS) / "factors.safetensors",
         },
     )
+
+
+def start_learning_rate(settings: Mapping, rate: float, rows: int) -> float:
+    """eta of a start that is a first step, for `rows` training rows.
+
+    By `factors.learning_rate`: that of the first optimiser step above 0, or as the authors' code of
+    arXiv 2411.19557 has it, rate / (warm-up ratio * batches * epochs), where batches are those in
+    which the gradient's loader would pass through all rows.
+    """
+    training = settings["training"]
+    steps = total_steps(settings, rows)
+    if settings["factors"]["learning_rate"] == "first-step":
+        warmup = warmup_steps(training, steps)
+        return first_learning_rate(training["scheduler"], rate, warmup, steps)
+    epochs = training["epochs"]
+    if epochs is None:
+        epochs = steps * training["batch_size"] * training["gradient_accumulation"] / rows
+    batches = math.ceil(rows / settings["gradient"]["batch_size"])
+    return float(rate / (training["warmup_ratio"] * batches * epochs))

@@ -23,6 +23,7 @@ def factorize_gradient(study: str, model: str, task: str, samples: int, seed: in
             gradients,
             grid.largest_rank(study),
             step=settings["step"],
+            svd=settings["svd"],
             generator=generator(seed, "svd"),
         )
     _write_factors(factors, cost, Path(grid.GRADIENT_FACTORS.format(**names)))

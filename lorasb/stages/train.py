@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import save_file
 
 from lorasb import config, grid
+from lorasb.epochs import EpochPredictions, epoch_steps
 from lorasb.errors import UserError
 from lorasb.files import atomic, write_json, write_jsonl
 from lorasb.grid import Cell
@@ -23,13 +24,15 @@ from lorasb.order import batch_order
 from lorasb.provenance import provenance
 from lorasb.registry import variant_method
 from lorasb.resolve import Resolved, cell_hash, resolve, total_steps
+from lorasb.score import primary_value
 from lorasb.seeding import derive_seed, generator
 from lorasb.stages.base import context, device, load_base
 from lorasb.stages.cost import peak_bytes
-from lorasb.stages.predict import write_predictions
+from lorasb.stages.predict import predict_split, split_path, write_files, write_predictions
+from lorasb.tasks.base import Task
 from lorasb.tasks.collate import Collator
 from lorasb.tasks.prepare import read_split
-from lorasb.train import Outcome, Plan, snapshot_steps, train
+from lorasb.train import Clock, Outcome, Plan, snapshot_steps, train
 
 
 def train_cell(cell: Cell, expected_hash: str | None = None) -> None:
@@ -60,7 +63,17 @@ def _train_cell(cell: Cell) -> None:
     model = method.attach(network, context(cell, resolved, len(rows))).to(device())
     attach_seconds = time.perf_counter() - started
     plan = _plan(cell, resolved, rows)
-    outcome = train(model, method, rows, Collator(tokenizer), plan)
+    clock = Clock()
+    epochs = EpochPredictions(
+        epoch_steps(resolved.settings, len(rows)),
+        plan.checkpoints,
+        lambda network: predict_split(network, tokenizer, resolved, cell),
+        clock.paused,
+    )
+    best = method.trains and resolved.settings["prediction"]["epoch"] == "best"
+    callbacks = [epochs] if best else []
+    collate = Collator(tokenizer)
+    outcome = train(model, method, rows, collate, plan, callbacks=callbacks, clock=clock)
     _write_cell(cell, resolved, method, model, outcome)
     tokens = sum(len(rows[index]["input_ids"]) for index in plan.order) if outcome.log else 0
     write_json(
@@ -72,7 +85,10 @@ def _train_cell(cell: Cell) -> None:
             "peak_memory_bytes": peak_bytes(),
         },
     )
-    if resolved.settings["prediction"]["with_training"]:
+    if best:
+        task = Task.from_config(cell.task, resolved.task)
+        write_files(cell, *epochs.best(lambda rows: primary_value(task, rows, split_path(cell))))
+    elif resolved.settings["prediction"]["with_training"]:
         write_predictions(model, tokenizer, resolved, cell)
 
 

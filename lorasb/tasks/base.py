@@ -84,6 +84,16 @@ class Rule:
     compare: str
 
 
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is drawn, by the names of `transformers.GenerationConfig`."""
+
+    temperature: float
+    top_p: float
+    # 0: all tokens
+    top_k: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class Task(ABC):
     """What all tasks have. `Task.from_config` gives one of the two subclasses."""
@@ -137,6 +147,8 @@ class GenerationTask(Task):
     max_new_tokens: int
     # a reply ends before the first of these texts
     stop: tuple[str, ...]
+    # None: greedy
+    sampling: Sampling | None
     # "strict" and "flexible"
     answers: Mapping[str, Rule]
     # evaluation sets by name, each with a test split alone; without them the task itself has one
@@ -192,6 +204,7 @@ def _task(name: str, data: Mapping[str, Any], splits: Mapping[str, Any]) -> Task
             answer=data["answer"],
             max_new_tokens=data["max_new_tokens"],
             stop=tuple(data.get("stop", ())),
+            sampling=Sampling(**data["sampling"]) if "sampling" in data else None,
             answers={role: _rule(rule) for role, rule in data["answers"].items()},
             sets={one: _set(f"{name}/{one}", data, own) for one, own in sets.items()},
         )

@@ -42,7 +42,8 @@ def context(model: PreTrainedModel, targets: list[str], folder: Path, **changes:
     values: dict[str, Any] = {
         "rank": RANK,
         "learning_rate": 1e-2,
-        "first_learning_rate": 1e-3,
+        "start_learning_rate": 1e-3,
+        "svd": "converged",
         "seed": 0,
         "target_modules": targets,
         "task_head": [],

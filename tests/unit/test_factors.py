@@ -7,7 +7,7 @@ import torch
 
 from lorasb.errors import UserError
 from lorasb.factors import factorize, load_factors, save_factors
-from lorasb.linalg import Factors, truncated_svd
+from lorasb.linalg import Factors, one_pass_svd, truncated_svd
 
 
 def matrices() -> dict[str, torch.Tensor]:
@@ -53,6 +53,18 @@ def test_no_step_decomposes_the_matrix():
         assert same(factors, truncated_svd(matrices()[name], 3))
 
 
+def test_one_pass_decomposes_the_same_step():
+    for name, factors in factorize(matrices(), 3, step="sign", svd="one-pass").items():
+        assert factors.rank == 3
+        # bfloat16 vectors that are those of the sign: nearly all of their own length
+        share = (factors.U.T @ matrices()[name].sign() @ factors.V).diag() / factors.S
+        torch.testing.assert_close(share, torch.ones(3), rtol=0, atol=2**-6)
+    one = {"w": matrices()["layers.0.q_proj"]}
+    assert same(
+        factorize(one, 3, step="sign", svd="one-pass")["w"], one_pass_svd(one["w"].sign(), 3)
+    )
+
+
 def test_generator_drives_the_randomized_svd():
     large = {"w": torch.randn(1030, 1026, generator=torch.Generator().manual_seed(1))}
 
@@ -74,6 +86,8 @@ def test_errors_name_the_matrix():
         factorize(matrices(), 7, step="none")
     with pytest.raises(UserError, match="sign, adam, none"):
         factorize(matrices(), 2, step="signs")
+    with pytest.raises(UserError, match="svd 'exact': unknown; known: converged, one-pass"):
+        factorize(matrices(), 2, step="sign", svd="exact")
 
 
 def test_a_file_keeps_the_factors_and_gives_smaller_ranks(tmp_path):

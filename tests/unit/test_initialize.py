@@ -104,8 +104,30 @@ def test_other_starts_keep_the_bases_or_the_product(scaling):
         )
 
 
+@pytest.mark.parametrize("scaling", [1.0, 4.0, 8 / 96])
+def test_undivided_start_is_s_times_the_step(scaling):
+    gradients = random_gradients(tiny_llama(0))
+    step, undivided = (adapted(tiny_llama(0), scaling=scaling) for _ in range(2))
+    initialize_lora_sb(step, gradients, ETA)
+    initialize_lora_sb(undivided, gradients, ETA, start="undivided")
+    for name, layer in layers(undivided).items():
+        twin = layers(step)[name]
+        assert torch.equal(layer.lora_xs_B["default"], twin.lora_xs_B["default"])
+        assert torch.equal(layer.lora_xs_A["default"], twin.lora_xs_A["default"])
+        R = layer.lora_xs_R["default"]
+        S = torch.linalg.svdvals(gradients[name].double().sign())[:RANK]
+        # float32 SVD of singular values up to about 10, times eta
+        torch.testing.assert_close(R.double(), -ETA * torch.diag(S), rtol=0, atol=1e-6)
+        assert torch.equal(R, twin.lora_xs_R["default"]) is (scaling == 1.0)
+        delta = scaling * best(-ETA * gradients[name].double().sign(), RANK)
+        # entries of size 0.01 times s, as above
+        torch.testing.assert_close(
+            layer.get_delta_weight("default").double(), delta, rtol=0, atol=1e-6 * max(1, scaling)
+        )
+
+
 def test_unknown_start():
-    with pytest.raises(UserError, match=r"start 'warm'.*step, zero, folded"):
+    with pytest.raises(UserError, match=r"start 'warm'.*step, zero, folded, undivided"):
         initialize_lora_sb(
             adapted(tiny_llama(0)), random_gradients(tiny_llama(0)), ETA, start="warm"
         )

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lorasb.errors import UserError
-from lorasb.linalg import Factors, truncated_svd
+from lorasb.linalg import Factors, one_pass_svd, truncated_svd
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -87,6 +87,52 @@ def test_randomized_svd_depends_on_the_generator_alone():
         generator = None if seed is None else torch.Generator().manual_seed(seed)
         matrix = torch.sign(normal(150, 140))
         return truncated_svd(matrix, 4, exact_below=0, oversampling=4, generator=generator).U
+
+    state = torch.random.get_rng_state()
+    assert torch.equal(left(1), left(1))
+    assert torch.equal(left(None), left(None))
+    assert not torch.equal(left(1), left(2))
+    assert torch.equal(state, torch.random.get_rng_state())
+
+
+def test_one_pass_captures_less_of_a_flat_spectrum():
+    matrix = torch.sign(normal(300, 200))
+    exact, one_pass = truncated_svd(matrix, 16), one_pass_svd(matrix, 16)
+    captured = (1 - one_pass.residual) / (1 - exact.residual)
+    assert 0.5 < captured < 0.97
+    error = (matrix - product(one_pass)).square().sum() / matrix.square().sum()
+    # the rounding of S, 2^-9 relative, of the share that is captured
+    assert one_pass.residual == pytest.approx(error.item(), abs=2**-8)
+
+
+def test_one_pass_is_orthonormal_only_to_bfloat16():
+    factors = one_pass_svd(normal(120, 90), 8)
+    for vectors in (factors.U, factors.V):
+        off = (vectors.T @ vectors - torch.eye(8)).abs().max().item()
+        # entries of size 0.1 are off by up to 2^-9 of themselves, float32 sums by far less
+        assert 1e-4 < off < 2**-8
+        assert vectors.dtype == torch.float32
+        assert torch.equal(vectors, vectors.bfloat16().float())
+    assert torch.equal(factors.S, factors.S.bfloat16().float())
+    largest = factors.U.gather(0, factors.U.abs().argmax(0, keepdim=True))
+    assert (largest > 0).all()
+
+
+def test_one_pass_finds_a_matrix_of_its_rank():
+    matrix = normal(30, 3, seed=1) @ normal(3, 40, seed=2)
+    factors = one_pass_svd(matrix, 3)
+    # three factors, each rounded by up to 2^-9 of its entries
+    assert (product(factors) - matrix).norm() < 2**-7 * matrix.norm()
+    assert factors.U.shape == (30, 3)
+    assert factors.V.shape == (40, 3)
+    with pytest.raises(UserError, match="rank 31: a 30 x 40 matrix"):
+        one_pass_svd(matrix, 31)
+
+
+def test_one_pass_depends_on_the_generator_alone():
+    def left(seed: int | None) -> torch.Tensor:
+        generator = None if seed is None else torch.Generator().manual_seed(seed)
+        return one_pass_svd(torch.sign(normal(150, 140)), 4, generator=generator).U
 
     state = torch.random.get_rng_state()
     assert torch.equal(left(1), left(1))

@@ -135,6 +135,75 @@ def test_a_models_own_sampling_is_not_used():
     assert generate(model, 3) == expected
 
 
+def sampled(seed: int, batch_size: int = 3, **sampling: Any) -> list[str]:
+    """Answers of a model whose own generation config says something else."""
+    model = tiny_llama(0)
+    model.generation_config = GenerationConfig(do_sample=True, temperature=0.01, top_p=0.5, top_k=3)
+    values = {"temperature": 1.0, "top_p": 1.0, "top_k": 0} | sampling
+    task = generation_task(max_new_tokens=NEW_TOKENS, sampling=values)
+    found = predict(
+        model,
+        word_tokenizer(),
+        task,
+        prompts(),
+        batch_size=batch_size,
+        generator=torch.Generator().manual_seed(seed),
+        progress=False,
+    )
+    return [row["prediction"] for row in found]
+
+
+def test_sampled_answers_depend_on_the_generator_alone():
+    state = torch.random.get_rng_state()
+    first = sampled(1)
+    assert torch.equal(state, torch.random.get_rng_state())
+    torch.manual_seed(99)
+    assert sampled(1) == first
+    assert sampled(2) != first
+
+
+@pytest.mark.parametrize("sampling", [{"top_k": 1}, {"temperature": 1e-4}, {"top_p": 1e-4}])
+def test_each_sampling_value_leads_to_greedy_at_its_end(sampling):
+    whole = [row["prediction"] for row in generate(tiny_llama(0), 3)]
+    assert sampled(1, **sampling) == whole
+    assert sampled(1) != whole
+
+
+def test_top_k_draws_from_the_likeliest_tokens():
+    """Each token is one of the two likeliest, and not always the likeliest."""
+    model, tokenizer = tiny_llama(0), word_tokenizer()
+    ranks = []
+    for row, text in zip(prompts().to_list(), sampled(1, top_k=2), strict=True):
+        ids, words = list(row["input_ids"]), text.split()
+        if len(words) < NEW_TOKENS:  # the text lacks special tokens, which are context too
+            continue
+        for token in tokenizer.convert_tokens_to_ids(words):
+            with torch.no_grad():
+                logits = model(input_ids=torch.tensor([ids])).logits[0, -1]
+            ranks.append((logits > logits[token]).sum().item())
+            ids.append(token)
+    assert len(ranks) >= 3 * NEW_TOKENS
+    assert set(ranks) == {0, 1}
+
+
+def test_evaluation_sets_sample_as_their_task_does():
+    rows = [row | {"set": "long"} for row in prompts().to_list()]
+    task = sets_task(
+        max_new_tokens=NEW_TOKENS, sampling={"temperature": 1.0, "top_p": 1.0, "top_k": 0}
+    )
+    random = torch.Generator().manual_seed(1)
+    found = predict(
+        tiny_llama(0),
+        word_tokenizer(),
+        task,
+        Dataset.from_list(rows),
+        batch_size=3,
+        generator=random,
+        progress=False,
+    )
+    assert [row["prediction"] for row in found] == sampled(1)
+
+
 def test_a_trained_adapter_answers_for_itself():
     base = generate(tiny_llama(0), 3)
     settings = peft.LoraConfig(r=2, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM")

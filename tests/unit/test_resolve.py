@@ -103,6 +103,73 @@ def test_samples_of_a_method_without_a_gradient_are_refused(project):
         resolve.check_study("quickstart")
 
 
+POINTS = [("lora-sb", 16), ("lora-xs", 16), ("full", 0), ("lora-sb-noise1", 16)]
+
+
+def hashes():
+    names = ("quickstart", "quickstart-llama", "world")
+    shared = [
+        resolve.data_hash(*names),
+        resolve.gradient_hash(*names, 64),
+        resolve.factors_hash(*names, 64),
+    ]
+    return shared + [resolve.point_hash(*names, *point) for point in POINTS]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        # data, gradient, factors, then the points
+        ("svd: converged", "svd: one-pass", [0, 0, 1, 1, 0, 0, 1]),
+        ("learning_rate: first-step", "learning_rate: loader-warmup", [0, 0, 0, 1, 0, 0, 1]),
+        ("epoch: last", "epoch: best", [0, 0, 0, 1, 1, 1, 1]),
+    ],
+)
+def test_options_are_hashed_where_they_are_not_the_default(project, old, new, expected):
+    before = hashes()
+    changed(project, "config/defaults.yaml", old, new)
+    assert [int(a != b) for a, b in zip(before, hashes(), strict=True)] == expected
+
+
+def test_sampling_makes_training_and_predictions_run_again(project):
+    """Draws are made for a batch at a time, so its size counts then."""
+    names = ("quickstart", "quickstart-llama", "arithmetic")
+    point = (*names, "lora-sb", 16)
+    seen = [(resolve.data_hash(*names), resolve.point_hash(*point))]
+    path = project / "config/tasks/arithmetic.yaml"
+    path.write_text(path.read_text() + "sampling: {temperature: 0.1, top_p: 0.75, top_k: 40}\n")
+    seen.append((resolve.data_hash(*names), resolve.point_hash(*point)))
+    changed(project, STUDY, "batch_size: 300", "batch_size: 30")
+    seen.append((resolve.data_hash(*names), resolve.point_hash(*point)))
+    data, points = zip(*seen, strict=True)
+    assert data[0] != data[1] == data[2]
+    assert len(set(points)) == 3
+
+
+def test_the_best_epoch_depends_on_how_it_is_scored(project):
+    def scored(version: int) -> str:
+        changed(
+            project,
+            "config/tasks/world.yaml",
+            f"score_version: {version - 1}",
+            f"score_version: {version}",
+        )
+        return resolve.point_hash("quickstart", "quickstart-llama", "world", "lora-sb", 16)
+
+    assert scored(2) == scored(3)
+    changed(project, "config/defaults.yaml", "epoch: last", "epoch: best")
+    assert scored(4) != scored(5)
+
+
+def test_options_at_their_defaults_are_in_no_hash(monkeypatch):
+    """A published table of learning rates has this hash."""
+    rate = grid.selected_rates("quickstart")["quickstart-llama", "world", "lora-sb", "16"]
+    point = ("quickstart", "quickstart-llama", "world", "lora-sb", 16)
+    assert resolve.point_hash(*point) == rate["settings"]
+    monkeypatch.setattr(resolve, "UNHASHED", {})
+    assert resolve.point_hash(*point) != rate["settings"]
+
+
 def test_what_is_kept_is_part_of_a_final_cells_hash_alone(project, monkeypatch):
     tuned = Cell("quickstart", "quickstart-llama", "world", "lora-sb", 16, "1e-2", 100)
     before = [resolve.cell_hash(cell) for cell in (CELL, tuned)]
@@ -131,6 +198,32 @@ def test_rank_lr_and_seed_are_part_of_the_hash():
 def test_steps_and_epochs_exclude_each_other(project):
     changed(project, STUDY, "epochs: null", "epochs: 1")
     with pytest.raises(UserError, match=r"training\.steps and training\.epochs: give one"):
+        resolve.resolve("quickstart", "quickstart-llama", "world")
+
+
+def test_the_best_epoch_is_predicted_in_the_training_process(project):
+    changed(project, "config/defaults.yaml", "epoch: last", "epoch: best")
+    resolve.resolve("quickstart", "quickstart-llama", "world")
+    changed(project, STUDY, "with_training: true", "with_training: false")
+    message = r"settings of world.*prediction\.epoch: best predicts along training"
+    with pytest.raises(UserError, match=message):
+        resolve.resolve("quickstart", "quickstart-llama", "world")
+    # the rules do not know what a task changes
+    changed(
+        project,
+        STUDY,
+        "task_settings:\n",
+        "task_settings:\n  world: {prediction: {with_training: true}}\n",
+    )
+    with pytest.raises(UserError, match=message):
+        resolve.resolve("quickstart", "quickstart-llama", "world")
+
+
+def test_a_rate_by_the_loaders_warmup_needs_one(project):
+    changed(project, "config/defaults.yaml", "rate: first-step", "rate: loader-warmup")
+    resolve.resolve("quickstart", "quickstart-llama", "world")
+    changed(project, "config/defaults.yaml", "warmup_ratio: 0.06", "warmup_ratio: 0")
+    with pytest.raises(UserError, match=r"settings of world.*training\.warmup_ratio, which is 0"):
         resolve.resolve("quickstart", "quickstart-llama", "world")
 
 
@@ -271,10 +364,10 @@ def test_arguments_that_vary_alone(study, arguments):
 
 def test_an_argument_that_varies_with_another_does_not_count(project):
     changed(
-        project, "config/methods/lora-sb-s4.yaml", "scaling: 4.0", "scaling: 4.0\n  start: zero"
+        project, "config/methods/lora-sb-s4.yaml", "scaling: 4.0", "scaling: 4.0\n  start: folded"
     )
     changed(project, "config/methods/lora-sb-s0.25.yaml", "scaling: 0.25", "scaling: 1.0")
-    assert resolve.varied_arguments("ablation-scale") == set()
+    assert "scaling" not in resolve.varied_arguments("directions-minilm")
 
 
 def test_evaluation_sets_are_found(project):

@@ -10,8 +10,8 @@ import pytest
 from datasets import Dataset
 
 from lorasb.errors import UserError
-from lorasb.files import write_jsonl
-from lorasb.score import ITEM_COLUMNS, METRIC_COLUMNS, score_cells, score_rows
+from lorasb.files import read_jsonl, write_jsonl
+from lorasb.score import ITEM_COLUMNS, METRIC_COLUMNS, primary_value, score_cells, score_rows
 from lorasb.tasks.base import Task
 from lorasb.tasks.prepare import write_prepared
 from tests.unit.text import generation_task, labelled_task, regression_task, sets_task
@@ -216,6 +216,11 @@ def test_each_evaluation_set_has_its_score_and_the_split_their_mean(tmp_path):
     expected += [flexible[0], strict[0], flexible[1], strict[1]]
     assert one["value"].tolist() == pytest.approx(expected)
     assert metrics.loc[metrics["seed"] == 1, "value"].eq(1.0).all()
+    path = tmp_path / "data/test.parquet"
+    replies = read_jsonl(study.cells[0][1])
+    assert primary_value(sets_task(), replies, path) == pytest.approx(np.mean(flexible))
+    other = sets_task(primary="accuracy_strict")
+    assert primary_value(other, replies, path) == pytest.approx(np.mean(strict))
     assert items["set"].tolist() == sets * 2
     assert items["correct"].tolist() == [1.0, 1.0, 0.0, 1.0, 0.0] + [1.0] * 5
 

@@ -32,6 +32,13 @@ def test_without_noise_the_start_is_lora_sb(tmp_path):
     assert distance(deltas(NoisyLoraSB(signal=1.0, noise=0.0), tmp_path), plain) < 1e-5  # float32
 
 
+@pytest.mark.parametrize("method", [LoraSB, lambda **told: NoisyLoraSB(1.0, 0.0, **told)])
+def test_the_start_is_an_argument(method, tmp_path):
+    plain = deltas(method(scaling=3.0), tmp_path)
+    tripled = deltas(method(scaling=3.0, start="undivided"), tmp_path)
+    assert distance(tripled, [3.0 * delta for delta in plain]) < 1e-6  # float32
+
+
 def test_more_noise_is_further_from_lora_sb(tmp_path):
     plain = deltas(LoraSB(), tmp_path)
     apart = [
@@ -75,6 +82,19 @@ def test_s_drops_out_of_gradient_descent_and_not_of_adamw(tmp_path):
         assert distance(trained(LoraSB(optimizer="sgd", scaling=scaling), tmp_path), at_one) < 1e-6
         adam = distance(trained(LoraSB(scaling=scaling), tmp_path), trained(LoraSB(), tmp_path))
         assert adam > 0.1
+
+
+def test_the_perturbed_step_is_decomposed_as_the_settings_say(tmp_path):
+    def bases(svd: str) -> torch.Tensor:
+        model = tiny_llama(0)
+        told = context(model, LLAMA_TARGETS, tmp_path, svd=svd)
+        adapted = NoisyLoraSB(signal=1.0, noise=1.0).attach(model, told)
+        layers = [m for m in adapted.modules() if hasattr(m, "lora_xs_B")]
+        return torch.cat([m.lora_xs_B["default"].detach().flatten() for m in layers])
+
+    rounded = bases("one-pass")
+    assert torch.equal(rounded, rounded.bfloat16().float())
+    assert not torch.equal(bases("converged"), bases("converged").bfloat16().float())
 
 
 @pytest.mark.parametrize(

@@ -136,6 +136,13 @@ def with_sets(**sets):
         (GENERATED, {"num_labels": 2}, "unknown key 'num_labels'; known: answer"),
         (GENERATED, {"surprise": 2}, "unknown key 'surprise'"),
         (LABELLED, {"prompt": "{x}"}, "unknown key 'prompt'; known: columns"),
+        (LABELLED, {"sampling": {}}, "unknown key 'sampling'"),
+        (GENERATED, {"sampling": {"temperature": 0.1, "top_p": 0.7}}, "'top_k' is a required"),
+        (
+            GENERATED,
+            {"sampling": {"temperature": 0, "top_p": 0.7, "top_k": 4}},
+            "0 is less than or equal to the minimum of 0; above 0; leave sampling out for greedy",
+        ),
         (GENERATED, {"prompt": "no column"}, "a text with a column's name in braces"),
         (GENERATED, {"answers": {"strict": "whole_answer"}}, "answers: 'flexible' is a required"),
         (
