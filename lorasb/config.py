@@ -92,10 +92,16 @@ def _parse(path: Path) -> Any:
             f"{path}: no such file; run from the project's root, where config/ is"
         ) from error
     try:
-        return yaml.load(text, Loader=_StrictLoader)
+        return copy.deepcopy(_parse_text(text))
     except yaml.YAMLError as error:
         message = " ".join(str(error).split())
         raise UserError(f"{path}: not valid YAML: {message}") from error
+
+
+@cache
+def _parse_text(text: str) -> Any:
+    # a plan asks for the same few files thousands of times
+    return yaml.load(text, Loader=_StrictLoader)
 
 
 def check(data: Any, schema: str, where: str) -> None:
