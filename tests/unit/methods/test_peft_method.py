@@ -21,7 +21,7 @@ RANK = 4
 
 
 def context(targets: list[str], rank: int = RANK, seed: int = 0) -> Context:
-    return Context(rank, 1e-2, 1e-3, seed, targets, [], {})
+    return Context(rank, 1e-2, 1e-3, "converged", seed, targets, [], {})
 
 
 def peft_method(**options: Any) -> PeftMethod:
