@@ -41,6 +41,8 @@ def varied(runs: pd.DataFrame, name: str) -> pd.DataFrame:
         others=[json.dumps(found) for found in others],
     ).dropna(subset=["value"])
     keys = ["method", "others", "rank", "model", "task", *([] if name == SAMPLES else [SAMPLES])]
+    # variants that state what is the study's own value anyway are the same runs
+    table = table.drop_duplicates([*keys, "value", "seed"])
     table = table[table.groupby(keys, dropna=False)["value"].transform("nunique") > 1]
     families = table.groupby(["method", "others"])["variant"].agg(_first).reset_index(name="line")
     alone = ~families["method"].duplicated(keep=False)

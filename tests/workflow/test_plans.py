@@ -64,6 +64,24 @@ def test_studies_of_the_paper_have_all_its_cells(study, tasks):
         assert len(grid.final_cells(name)) == tasks * PER_TASK
 
 
+def test_tables_and_figures_are_those_that_the_study_has_something_for(tmp_path):
+    root = copy_project(tmp_path / "project")
+    jobs = planned(snakemake(root, "--dry-run"))
+    assert {"table_prepared_data", "plot_captured_energy"} <= set(jobs)
+    special = {"table_accuracy_by_set", "table_paper", "plot_scale_sensitivity"}
+    special |= {"plot_gradient_samples", "plot_noise_level"}
+    assert not special & set(jobs)
+    path = root / "config/studies/tiny.yaml"
+    text = path.read_text().replace("quickstart-llama", "mistral-7b")
+    text = text.replace("[sentences]", "[metamath]")
+    names = ["lora-sb-s4", "lora-sb-n5", "lora-sb-noise1", "lora-sb-random"]
+    variants = "".join(f"  {name}: {{ranks: [2]}}\n" for name in names)
+    rates = "".join(f', {name}: "1e-2"' for name in names)
+    text = text.replace("seeds: [0]\nlearning", f"{variants}seeds: [0]\nlearning", 1)
+    path.write_text(text.replace('lora-sb: "1e-2"}', f'lora-sb: "1e-2"{rates}}}', 1))
+    assert special <= set(planned(snakemake(root, "--dry-run")))
+
+
 @pytest.mark.parametrize("study", ["quickstart", "glue-minilm"])
 def test_sweep_plans_the_cells_of_the_sweep(fresh, study):
     jobs = planned(snakemake(fresh, "--dry-run", "sweep", "--config", f"study={study}"))
