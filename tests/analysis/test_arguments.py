@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from analysis import arguments
@@ -62,3 +63,12 @@ def test_a_task_without_a_score_is_left_out(ablations):
     seeds = ablations.runs.query("task == 'arithmetic' and variant == 'lora' and seed > 0")
     assert found.n == 2
     assert found.mean == pytest.approx(100 * seeds["score"].mean())
+
+
+def test_a_variant_that_states_the_studys_own_value_counts_once(ablations):
+    runs = ablations.runs
+    own = runs[runs["samples"].notna()]
+    value = own["samples"].iloc[0]
+    twins = own[own["samples"] == value].assign(variant="lora-sb-n0")
+    table = arguments.varied(pd.concat([runs, twins], ignore_index=True), "samples")
+    assert len(table) == len(arguments.varied(runs, "samples"))
