@@ -81,6 +81,7 @@ _TASKS = {
     "rte": "RTE",
     "qnli": "QNLI",
     "metamath": "MetaMath",
+    "metamath-sample": "MetaMath (sample)",
     "gsm8k": "GSM8K",
     "math": "MATH",
     "boolq": "BoolQ",

@@ -12,7 +12,8 @@ from lorasb.factors import load_factors
 from lorasb.gradients import save_gradients
 from lorasb.stages.factors import factorize_gradient
 
-CELLS = {"study": "quickstart", "model": "quickstart-llama", "task": "world", "seed": 0}
+CELLS = {"study": "quickstart", "model": "quickstart-llama", "task": "world"}
+CELLS |= {"samples": 64, "seed": 0}
 
 
 @pytest.mark.parametrize(("svd", "rounded"), [("converged", False), ("one-pass", True)])

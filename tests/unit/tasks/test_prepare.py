@@ -303,7 +303,7 @@ def test_an_empty_selection_split_has_the_columns_of_the_other_rows(monkeypatch,
     assert ("token_type_ids" in found.column_names) == pairs
     assert [row["item"] for row in splits["train"].to_list()] == list(range(12))
     facts = manifest["splits"]["selection"]
-    assert (facts["rows"], facts["tokens"]) == (0, {"min": 0, "median": 0, "max": 0})
+    assert (facts["rows"], facts["tokens"]) == (0, {"min": 0, "median": 0, "max": 0, "total": 0})
 
 
 def test_an_empty_selection_split_of_prompts(generated):
