@@ -367,7 +367,7 @@ def test_an_argument_that_varies_with_another_does_not_count(project):
         project,
         "config/methods/lora-sb-s4.yaml",
         "scaling: 4.0",
-        "scaling: 4.0\n  start: undivided",,
+        "scaling: 4.0\n  start: undivided",
     )
     changed(project, "config/methods/lora-sb-s0.25.yaml", "scaling: 0.25", "scaling: 1.0")
     assert "scaling" not in resolve.varied_arguments("directions-minilm")
