@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from math import ceil
 from typing import Any
 
+import matplotlib as mpl
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -161,6 +162,7 @@ def score_against(runs: pd.DataFrame, *, cost: str, cost_label: str, title: str)
                     shift=shifts.get(variant, 0.0),
                 )
         axes[key].set_xscale("log")
+        axes[key].set_xmargin(mpl.rcParams["axes.xmargin"] + _room(shifts.values()))
         axes[key].set_ylabel(style.percent_label(metrics[key]))
     figure.supxlabel(cost_label, fontsize="medium")
     legend(
@@ -212,6 +214,12 @@ def _shifts(part: pd.DataFrame, cost: str) -> dict[str, float]:
     shared = part[part.duplicated(cost, keep=False) & (part[cost] > 0)]
     variants = style.ordered(shared["variant"])
     return {name: DODGE * (place - (len(variants) - 1) / 2) for place, name in enumerate(variants)}
+
+
+def _room(shifts: Iterable[float]) -> float:
+    """The margin, as a share of the data's width, that holds what is shifted by so many points."""
+    share = max(map(abs, shifts), default=0.0) / 72 / style.PANEL[0]
+    return share / (1 - 2 * share)
 
 
 def _ends(row: Any) -> list[float]:

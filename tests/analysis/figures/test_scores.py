@@ -56,6 +56,19 @@ def test_every_point_and_bar_lies_inside_the_axes(tables, draw, cost):
             assert bottom < ends.min() <= ends.max() < top
 
 
+def test_many_methods_of_one_cost_lie_inside_the_axes():
+    twins = [(f"lora-sb-n{number}", 16, 7_168, 7_168, 0.8, 0.01) for number in range(12)]
+    figure = score_vs_trainable.draw(make_tables(methods=[*METHODS, *twins]).runs)
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        left, right = axes.bbox.x0, axes.bbox.x1
+        for container in axes.containers:
+            line = container.lines[0]
+            places = line.get_transform().transform(line.get_xydata())[:, 0]
+            assert (left < places).all()
+            assert (places < right).all()
+
+
 def test_base_is_a_dotted_line_and_full_a_point_with_a_line(tables):
     axes = score_vs_trainable.draw(tables.runs).axes[0]
     levels = {line.get_ydata()[0]: line for line in axes.lines if len(set(line.get_xdata())) == 2}
