@@ -117,7 +117,7 @@ def test_sweep_selects_a_rate_for_every_point(finished):
 def test_failed_cell_is_a_row_and_the_others_go_on(finished, tmp_path):
     root = tmp_path / "project"
     shutil.copytree(finished, root)
-    (factors,) = (root / "results/tiny/shared/factors").glob("*/sentences/seed0/*.safetensors")
+    (factors,) = (root / "results/tiny/shared/factors").glob("*/sentences/n16/seed0/*.safetensors")
     factors.write_bytes(factors.read_bytes()[:-100])
     study = root / STUDY
     study.write_text(study.read_text().replace("steps: 6", "steps: 5"))
