@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lorasb.errors import UserError
+from lorasb.seeding import seeded
 
 EXACT_BELOW = 1024
 OVERSAMPLING = 64
@@ -107,10 +108,7 @@ def one_pass_svd(matrix: Tensor, rank: int, *, generator: torch.Generator | None
     """
     _check(matrix, rank)
     matrix = matrix.detach().float()
-    generator = generator or torch.Generator().manual_seed(0)
-    seed = int(torch.randint(2**62, (), generator=generator))
-    with torch.random.fork_rng():  # svd_lowrank takes no generator
-        torch.manual_seed(seed)
+    with seeded(generator or torch.Generator().manual_seed(0)):  # svd_lowrank takes no generator
         found = torch.svd_lowrank(matrix, q=rank, niter=2)
     U, S, V = (part.bfloat16().float() for part in found)
     U, V = _fix_signs(U, V)

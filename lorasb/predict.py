@@ -13,6 +13,7 @@ from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from lorasb.errors import UserError
+from lorasb.seeding import seeded
 from lorasb.tasks.base import GenerationTask, Row, Task
 from lorasb.tasks.collate import Batch, Collator
 
@@ -62,7 +63,8 @@ def predict(
     found: dict[int, str | int | float] = {}
     with (
         _evaluating(model),
-        _seeded(generator or torch.Generator().manual_seed(0)),
+        # generation takes no generator
+        seeded(generator or torch.Generator().manual_seed(0)),
         tqdm(total=len(rows), desc="predict", file=sys.stderr, disable=not progress) as bar,
     ):
         for chosen in _batches(rows, batch_size):
@@ -128,15 +130,6 @@ def _classify(model: torch.nn.Module, batch: Batch, task: Task) -> list[int] | l
         return numbers
     classes: list[int] = logits.argmax(-1).tolist()
     return classes
-
-
-@contextmanager
-def _seeded(generator: torch.Generator) -> Iterator[None]:
-    """A global random state from `generator`, as generation takes none; afterwards as before."""
-    seed = int(torch.randint(2**62, (), generator=generator))
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        yield
 
 
 @contextmanager

@@ -47,7 +47,8 @@ def resolve(study: str, model: str, task: str) -> Resolved:
             f"config/studies/{study}.yaml: task_settings.{sorted(unknown)[0]}: "
             f"not a task of this study; its tasks: {', '.join(data['tasks'])}"
         )
-    settings = config.merge(_study_settings(study), own.get(task, {}))
+    shared = _study_settings(study)
+    settings = config.merge(shared, own.get(task, {}))
     config.check(settings, "settings", f"config/studies/{study}.yaml (settings of {task})")
     training = settings["training"]
     if (training["steps"] is None) == (training["epochs"] is None):
@@ -61,7 +62,7 @@ def resolve(study: str, model: str, task: str) -> Resolved:
             "loader-warmup divides by training.warmup_ratio, which is 0; give one above 0"
         )
     # the rules know the study's setting alone
-    both = (settings["prediction"], _study_settings(study)["prediction"])
+    both = (settings["prediction"], shared["prediction"])
     if both[0]["epoch"] == "best" and not all(one["with_training"] for one in both):
         raise UserError(
             f"config/studies/{study}.yaml (settings of {task}): prediction.epoch: best predicts "
@@ -97,7 +98,12 @@ def data_hash(study: str, model: str, task: str) -> str:
 
 
 def gradients(study: str, model: str, task: str) -> list[tuple[int, int]]:
-    """Number of samples and seed of each gradient that final cells of a task start from."""
+    """Number of samples and seed of each gradient that final cells of a task start from.
+
+    None for a study that keeps nothing along training.
+    """
+    if not keeps_snapshots(study):
+        return []
     return sorted(
         {
             (gradient_samples(study, model, task, cell.variant), cell.seed)

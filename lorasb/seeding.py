@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -16,3 +18,12 @@ def derive_seed(seed: int, name: str) -> int:
 def generator(seed: int, name: str) -> torch.Generator:
     """A CPU generator for one purpose (`"data"`, `"head"`, `"adapter"`, ...) of one cell."""
     return torch.Generator().manual_seed(derive_seed(seed, name))
+
+
+@contextmanager
+def seeded(source: torch.Generator) -> Iterator[None]:
+    """A global random state drawn from `source`, for what takes no generator; then as before."""
+    seed = int(torch.randint(2**62, (), generator=source))
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from lorasb import grid
 from lorasb.files import atomic, load_tensors
-from lorasb.resolve import gradients, keeps_snapshots
+from lorasb.resolve import gradients
 
 Estimate = tuple[int, int]  # number of samples, seed
 
@@ -40,7 +40,7 @@ def measure_spectra(study: str, model: str, task: str) -> None:
     """
     names = {"study": study, "model": model, "task": task}
     rows: list[dict[str, Any]] = []
-    estimates = gradients(study, model, task) if keeps_snapshots(study) else []
+    estimates = gradients(study, model, task)
     loaded = {
         (samples, seed): load_tensors(
             Path(grid.GRADIENT.format(**names, samples=samples, seed=seed)) / "gradient.safetensors"

@@ -112,20 +112,12 @@ def get_snapshots(wildcards):
 def get_gradients(wildcards):
     """The gradients that cells of one task start from, where the study compares them."""
     names = wildcards.study, wildcards.model, wildcards.task
-    if not checked(resolve.keeps_snapshots, wildcards.study):
-        return []
     return [
         f"{grid.GRADIENT}/gradient.safetensors".format(
             **dict(wildcards), samples=samples, seed=seed
         )
         for samples, seed in checked(resolve.gradients, *names)
     ]
-
-
-def get_spectra(wildcards):
-    """Spectra of the gradients of all tasks of a study."""
-    cells = checked(grid.final_cells, wildcards.study)
-    return sorted({str(cell.path(grid.SPECTRA)) for cell in cells})
 
 
 def get_scores(split):
@@ -140,19 +132,11 @@ def get_scores(split):
     return scores
 
 
-def get_manifests(wildcards):
-    """What was counted when the data of all tasks of a study was prepared."""
-    cells = checked(grid.final_cells, wildcards.study)
-    return sorted({str(cell.path(grid.DATA) / "manifest.json") for cell in cells})
+def of_all_tasks(pattern):
+    """An input function: the files of a pattern, one for each model and task of a study."""
 
+    def files(wildcards):
+        cells = checked(grid.final_cells, wildcards.study)
+        return sorted({str(cell.path(pattern)) for cell in cells})
 
-def get_directions(wildcards):
-    """Direction measures of all tasks of a study."""
-    cells = checked(grid.final_cells, wildcards.study)
-    return sorted({str(cell.path(grid.DIRECTIONS)) for cell in cells})
-
-
-def get_gradient_probes(wildcards):
-    """Gradient measures of all tasks of a study."""
-    cells = checked(grid.final_cells, wildcards.study)
-    return sorted({str(cell.path(grid.GRADIENT_PROBES)) for cell in cells})
+    return files

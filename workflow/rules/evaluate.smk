@@ -71,10 +71,10 @@ rule measure_spectra:
 rule collect:
     input:
         scores=get_scores("test"),
-        directions=get_directions,
-        gradients=get_gradient_probes,
-        spectra=get_spectra,
-        manifests=get_manifests,
+        directions=of_all_tasks(grid.DIRECTIONS),
+        gradients=of_all_tasks(grid.GRADIENT_PROBES),
+        spectra=of_all_tasks(grid.SPECTRA),
+        manifests=of_all_tasks(f"{grid.DATA}/manifest.json"),
     output:
         runs=f"{grid.TABLES}/runs.csv",
         scores=f"{grid.TABLES}/scores.csv",
