@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from wrapt import when_imported
 
 if TYPE_CHECKING:
-    from lorasb.export import export_lora
-    from lorasb.gradients import estimate_gradients, load_gradients, save_gradients
-    from lorasb.initialize import initialize_lora_sb
+    from lorasb.start.fill import initialize_lora_sb
+    from lorasb.start.gradients import estimate_gradients, load_gradients, save_gradients
     from lorasb.tuner import LoraXSConfig
+    from lorasb.tuner.export import export_lora
 
 __version__ = "0.1.0"
 
@@ -30,11 +30,11 @@ __all__ = [
 
 _MODULES = {
     "LoraXSConfig": "lorasb.tuner",
-    "estimate_gradients": "lorasb.gradients",
-    "export_lora": "lorasb.export",
-    "initialize_lora_sb": "lorasb.initialize",
-    "load_gradients": "lorasb.gradients",
-    "save_gradients": "lorasb.gradients",
+    "estimate_gradients": "lorasb.start.gradients",
+    "export_lora": "lorasb.tuner.export",
+    "initialize_lora_sb": "lorasb.start.fill",
+    "load_gradients": "lorasb.start.gradients",
+    "save_gradients": "lorasb.start.gradients",
 }
 
 

@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _prepare_machine(threads: int | None) -> None:
     """For verbs that compute: a GPU of their own, and so many CPU threads."""
-    from lorasb.devices import claim_gpu
+    from lorasb.machine import claim_gpu
 
     claim_gpu()
     if threads:
@@ -129,13 +129,13 @@ def _cell(arguments: Arguments) -> Cell:
 
 
 def _prepare(arguments: Arguments) -> None:
-    from lorasb.stages.prepare import prepare_task
+    from lorasb.stages.prepare_task import prepare_task
 
     prepare_task(arguments.study, arguments.model, arguments.task)
 
 
 def _estimate(arguments: Arguments) -> None:
-    from lorasb.stages.gradient import estimate_gradient
+    from lorasb.stages.estimate_gradient import estimate_gradient
 
     estimate_gradient(
         arguments.study, arguments.model, arguments.task, arguments.samples, arguments.seed
@@ -143,7 +143,7 @@ def _estimate(arguments: Arguments) -> None:
 
 
 def _factorize_gradient(arguments: Arguments) -> None:
-    from lorasb.stages.factors import factorize_gradient
+    from lorasb.stages.factorize import factorize_gradient
 
     factorize_gradient(
         arguments.study, arguments.model, arguments.task, arguments.samples, arguments.seed
@@ -151,7 +151,7 @@ def _factorize_gradient(arguments: Arguments) -> None:
 
 
 def _factorize_weights(arguments: Arguments) -> None:
-    from lorasb.stages.factors import factorize_weights
+    from lorasb.stages.factorize import factorize_weights
 
     factorize_weights(arguments.study, arguments.model)
 
@@ -181,7 +181,7 @@ def _score(arguments: Arguments) -> None:
 
 
 def _directions(arguments: Arguments) -> None:
-    from lorasb.directions import probe_directions
+    from lorasb.probes.updates import probe_directions
 
     probe_directions(
         arguments.study, arguments.model, arguments.task, available=arguments.available
@@ -189,7 +189,7 @@ def _directions(arguments: Arguments) -> None:
 
 
 def _spectra(arguments: Arguments) -> None:
-    from lorasb.spectra import measure_spectra
+    from lorasb.probes.spectra import measure_spectra
 
     measure_spectra(arguments.study, arguments.model, arguments.task)
 
@@ -207,28 +207,28 @@ def _collect_sweep(arguments: Arguments) -> None:
 
 
 def _plan(arguments: Arguments) -> None:
-    from lorasb.plan import TERAFLOPS, summary
+    from lorasb.stages.plan import TERAFLOPS, summary
 
     sys.stdout.write(summary(arguments.study, arguments.teraflops or TERAFLOPS))
 
 
 def _check_claims(arguments: Arguments) -> None:
-    from lorasb.ledger import write_exact_claims
+    from lorasb.claims.ledger import write_exact_claims
 
     write_exact_claims(arguments.study)
 
 
 def _publish(arguments: Arguments) -> None:
-    from lorasb.publish import publish
+    from lorasb.stages.publish import publish
 
     publish(arguments.study, available=arguments.available)
 
 
 def _count(arguments: Arguments) -> None:
-    from lorasb import config
-    from lorasb.counts import count_report
-    from lorasb.models import ModelSpec
-    from lorasb.registry import variant_method
+    from lorasb.config import read as config
+    from lorasb.methods.counts import count_report
+    from lorasb.methods.registry import variant_method
+    from lorasb.models.spec import ModelSpec
 
     method = variant_method(arguments.method)
     spec = ModelSpec.from_config(config.load_model_config(arguments.model))
@@ -240,7 +240,7 @@ def _count(arguments: Arguments) -> None:
 def _pretrain(arguments: Arguments) -> None:
     from pathlib import Path
 
-    from lorasb.quickstart.pretrain import pretrain
+    from lorasb.bundled.pretrain import pretrain
 
     pretrain(Path(arguments.output), threads=arguments.threads or 1)
 
@@ -248,7 +248,7 @@ def _pretrain(arguments: Arguments) -> None:
 def _byte_model(arguments: Arguments) -> None:
     from pathlib import Path
 
-    from lorasb.quickstart.byte_model import write_byte_model
+    from lorasb.bundled.byte_model import write_byte_model
 
     write_byte_model(Path(arguments.output))
 

@@ -9,15 +9,16 @@ from typing import Any
 
 import pandas as pd
 
-from lorasb import config, grid, resolve
-from lorasb.counts import Counts, Shapes, model_shapes
+from lorasb import grid, resolve
+from lorasb.config import read as config
 from lorasb.errors import UserError
+from lorasb.evaluation.score import ITEM_COLUMNS, METRIC_COLUMNS, WHOLE, score_cells
 from lorasb.files import atomic, read_json, read_jsonl
 from lorasb.grid import Cell
-from lorasb.models import ModelSpec
-from lorasb.registry import variant_method
-from lorasb.score import ITEM_COLUMNS, METRIC_COLUMNS, WHOLE, score_cells
-from lorasb.tasks.base import SPLITS, Task
+from lorasb.methods.counts import Counts, Shapes, model_shapes
+from lorasb.methods.registry import variant_method
+from lorasb.models.spec import ModelSpec
+from lorasb.tasks.task import SPLITS, Task
 
 FLOAT_BYTES = 4  # adapters and heads are stored in float32
 # what a manifest may count of a split or evaluation set

@@ -12,9 +12,9 @@ from functools import cache
 from itertools import product
 from pathlib import Path
 
-from lorasb import config
+from lorasb.config import read as config
 from lorasb.errors import UserError
-from lorasb.registry import variant_method
+from lorasb.methods.registry import variant_method
 
 # The folder patterns; the rules use the same constants, so a path is written down once.
 CELL = "results/{study}/runs/{model}/{task}/{variant}/r{rank}/lr{lr}/seed{seed}"

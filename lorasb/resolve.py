@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from lorasb import config
+from lorasb.config import read as config
 from lorasb.errors import UserError
 from lorasb.grid import Cell, final_cells, largest_rank, points, selected_rates
-from lorasb.registry import variant_method
+from lorasb.methods.registry import variant_method
 
 SUITE = "suite"  # the protocol of config/defaults.yaml alone
 # Raised when cells would keep something else along training; final cells run again
@@ -209,20 +208,6 @@ def varied_arguments(study: str) -> set[str]:
         if method == other_method and len(names) == 1:
             found |= names
     return found
-
-
-def total_steps(settings: config.Mapping, rows: int) -> int:
-    """Optimiser steps of a training run on `rows` training rows."""
-    training = settings["training"]
-    if training["steps"] is not None:
-        return int(training["steps"])
-    per_step = training["batch_size"] * training["gradient_accumulation"]
-    return max(1, math.ceil(rows * training["epochs"] / per_step))
-
-
-def warmup_steps(training: config.Mapping, steps: int) -> int:
-    """Steps of warm-up, rounded up."""
-    return math.ceil(training["warmup_ratio"] * steps)
 
 
 def _check_samples(variant: str) -> None:

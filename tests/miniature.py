@@ -15,9 +15,8 @@ import torch
 import yaml
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
 
-from lorasb import config
-from lorasb.models import DTYPES
-from lorasb.quickstart.byte_model import build_tokenizer
+from lorasb.bundled.byte_model import build_tokenizer
+from lorasb.config import read as config
 
 TRAINING_ROWS, SELECTION_ROWS, TEST_ROWS = 12, 4, 6
 NEW_TOKENS = 4
@@ -94,7 +93,7 @@ def build_model(architecture: Path, folder: Path, spec: config.Mapping) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = kind.from_config(shape)
-    model.to(DTYPES[spec["dtype"]]).save_pretrained(folder)
+    model.to(getattr(torch, spec["dtype"])).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from lorasb.config import names
-from lorasb.registry import get_method, method_names
+from lorasb.config.read import names
+from lorasb.methods.registry import get_method, method_names
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -39,8 +39,9 @@ def test_analysis_needs_tables_only(path):
 @pytest.mark.parametrize(
     "name",
     [
-        *("train", "order", "predict", "score", "collect", "stages/train", "stages/base"),
-        *("directions", "probe", "replay", "measures"),
+        *("training/loop", "training/order", "training/setup", "stages/train", "collect"),
+        *("evaluation/predict", "evaluation/score", "linalg/measures"),
+        *("probes/updates", "probes/gradients", "probes/replay"),
     ],
 )
 def test_shared_code_names_no_method(name):

@@ -1,1 +1,1 @@
-"""One file per method; `lorasb.registry` knows them by name."""
+"""One file per method; `lorasb.methods.registry` knows them by name."""

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lorasb.errors import UserError
-from lorasb.methods.base import Context, Method, Network
+from lorasb.methods.method import Context, Method, Network
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-    from lorasb.counts import Counts
+    from lorasb.methods.counts import Counts
 
 
 class Full(Method):
@@ -45,7 +45,7 @@ class Full(Method):
 
     def updates(self, model: Network, base: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Weights now minus weights before."""
-        from lorasb.models import oriented_weight
+        from lorasb.models.layers import oriented_weight
 
         return {
             name: oriented_weight(model.get_submodule(name)).float() - weight.float()
@@ -54,7 +54,7 @@ class Full(Method):
 
     def count(self, shapes: Mapping[str, tuple[int, int]], rank: int, base_params: int) -> Counts:
         """Everything is trained, and a whole model is stored."""
-        from lorasb import counts
+        from lorasb.methods import counts
 
         return counts.full(shapes, base_params)
 

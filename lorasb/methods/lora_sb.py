@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from lorasb.errors import UserError
-from lorasb.methods.base import Context, Network
 from lorasb.methods.lora_xs import LoraXS
+from lorasb.methods.method import Context, Network
 
 if TYPE_CHECKING:
     import torch
 
-    from lorasb.counts import Counts
-    from lorasb.initialize import Start
+    from lorasb.methods.counts import Counts
+    from lorasb.start.fill import Start
 
 OPTIMIZERS = ("adamw", "sgd")
 MOMENTUM = 0.9
@@ -46,8 +46,8 @@ class LoraSB(LoraXS):
 
     def fill(self, adapted: Network, context: Context) -> None:
         """B, R and A from the factors of the estimated gradient."""
-        from lorasb.factors import load_factors
-        from lorasb.initialize import initialize_lora_sb
+        from lorasb.start.factors import load_factors
+        from lorasb.start.fill import initialize_lora_sb
 
         factors = load_factors(context.inputs["gradient_factors"], context.rank)
         initialize_lora_sb(adapted, factors, context.start_learning_rate, start=self.start)
@@ -69,7 +69,7 @@ class LoraSB(LoraXS):
 
     def count(self, shapes: Mapping[str, tuple[int, int]], rank: int, base_params: int) -> Counts:
         """B and A come from a gradient: nothing else can give them back, so they are stored."""
-        from lorasb import counts
+        from lorasb.methods import counts
 
         return counts.lora_sb(shapes, rank)
 

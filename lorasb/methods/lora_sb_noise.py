@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from lorasb.errors import UserError
-from lorasb.methods.base import Context, Network
 from lorasb.methods.lora_sb import LoraSB
+from lorasb.methods.method import Context, Network
 
 
 class NoisyLoraSB(LoraSB):
@@ -35,10 +35,10 @@ class NoisyLoraSB(LoraSB):
         """B, R and A from the SVD of the perturbed step."""
         import torch
 
-        from lorasb.factors import factorize
-        from lorasb.gradients import load_gradients
-        from lorasb.initialize import initialize_lora_sb
         from lorasb.seeding import generator
+        from lorasb.start.factors import factorize
+        from lorasb.start.fill import initialize_lora_sb
+        from lorasb.start.gradients import load_gradients
 
         random = generator(context.seed, "noise")
         steps = {

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from lorasb.methods.base import Context, Network
-from lorasb.methods.peft_method import PeftMethod, shared_options
+from lorasb.methods.method import Context, Network
+from lorasb.methods.peft.method import PeftMethod, shared_options
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
     from lorasb import LoraXSConfig
-    from lorasb.counts import Counts
+    from lorasb.methods.counts import Counts
 
 
 class LoraXS(PeftMethod):
@@ -40,9 +40,9 @@ class LoraXS(PeftMethod):
 
     def fill(self, adapted: Network, context: Context) -> None:
         """B and A from the shared factors of the weights, R drawn near zero."""
-        from lorasb.factors import load_factors
-        from lorasb.initialize import initialize_lora_xs
         from lorasb.seeding import generator
+        from lorasb.start.factors import load_factors
+        from lorasb.start.fill import initialize_lora_xs
 
         factors = load_factors(context.inputs["weight_factors"], context.rank)
         initialize_lora_xs(adapted, factors, generator=generator(context.seed, "adapter"))
@@ -59,7 +59,7 @@ class LoraXS(PeftMethod):
 
     def count(self, shapes: Mapping[str, tuple[int, int]], rank: int, base_params: int) -> Counts:
         """R is stored; the bases can be computed again from the base model."""
-        from lorasb import counts
+        from lorasb.methods import counts
 
         return counts.lora_xs(shapes, rank)
 

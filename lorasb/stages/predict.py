@@ -9,16 +9,16 @@ from transformers import PreTrainedTokenizerBase
 
 from lorasb import grid
 from lorasb.errors import UserError
+from lorasb.evaluation.predict import predict
 from lorasb.files import write_json, write_jsonl
 from lorasb.grid import Cell
-from lorasb.predict import predict
-from lorasb.registry import variant_method
+from lorasb.machine import measured
+from lorasb.methods.registry import variant_method
 from lorasb.resolve import Resolved, resolve
 from lorasb.seeding import generator
-from lorasb.stages.base import device, load_base
-from lorasb.stages.cost import measured
-from lorasb.tasks.base import Row, Task
 from lorasb.tasks.prepare import read_split
+from lorasb.tasks.task import Row, Task
+from lorasb.training.setup import device, load_base
 
 
 def predict_cell(cell: Cell) -> None:

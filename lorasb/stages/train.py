@@ -14,25 +14,28 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from lorasb import config, grid
-from lorasb.epochs import EpochPredictions, epoch_steps
+from lorasb import grid
+from lorasb.config import read as config
 from lorasb.errors import UserError
+from lorasb.evaluation.score import primary_value
 from lorasb.files import atomic, write_json, write_jsonl
 from lorasb.grid import Cell
-from lorasb.methods.base import Method
-from lorasb.order import batch_order
+from lorasb.machine import peak_bytes
+from lorasb.methods.method import Method
+from lorasb.methods.registry import variant_method
 from lorasb.provenance import provenance
-from lorasb.registry import variant_method
-from lorasb.resolve import Resolved, cell_hash, resolve, total_steps
-from lorasb.score import primary_value
+from lorasb.resolve import Resolved, cell_hash, resolve
 from lorasb.seeding import derive_seed, generator
-from lorasb.stages.base import context, device, load_base
-from lorasb.stages.cost import peak_bytes
 from lorasb.stages.predict import predict_split, split_path, write_files, write_predictions
-from lorasb.tasks.base import Task
 from lorasb.tasks.collate import Collator
 from lorasb.tasks.prepare import read_split
-from lorasb.train import Clock, Outcome, Plan, snapshot_steps, train
+from lorasb.tasks.task import Task
+from lorasb.training.epochs import EpochPredictions
+from lorasb.training.loop import train
+from lorasb.training.order import batch_order
+from lorasb.training.run import Clock, Outcome, Plan
+from lorasb.training.schedule import epoch_steps, snapshot_steps, total_steps
+from lorasb.training.setup import context, device, load_base
 
 
 def train_cell(cell: Cell, expected_hash: str | None = None) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
-from lorasb.tasks.base import Row
+from lorasb.tasks.task import Row
 
 IGNORED = -100  # torch.nn.functional.cross_entropy skips labels of this value
 

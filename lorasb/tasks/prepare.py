@@ -16,9 +16,9 @@ from transformers import PreTrainedTokenizerBase
 from lorasb.errors import UserError
 from lorasb.files import atomic, write_json
 from lorasb.tasks.answers import EXTRACTORS
-from lorasb.tasks.base import SPLITS, GenerationTask, LabelledTask, Row, Task, fields
 from lorasb.tasks.collate import IGNORED
 from lorasb.tasks.sources import describe, load_rows
+from lorasb.tasks.task import SPLITS, GenerationTask, LabelledTask, Row, Task, fields
 
 Counts = dict[str, int]
 

@@ -16,15 +16,8 @@ from datasets.exceptions import DatasetNotFoundError
 
 from lorasb.errors import UserError
 from lorasb.seeding import generator
-from lorasb.tasks.base import (
-    FilesSource,
-    GeneratedSource,
-    HubSource,
-    LabelledTask,
-    Row,
-    Task,
-)
-from lorasb.tasks.files import load_file, used_files
+from lorasb.tasks.downloads import load_file, used_files
+from lorasb.tasks.task import FilesSource, GeneratedSource, HubSource, LabelledTask, Row, Task
 
 COMMIT = re.compile("[0-9a-f]{40}")
 # who takes rows first: a change of the training rows leaves the other two as they are
@@ -48,7 +41,7 @@ def load_rows(task: Task, split: str, seed: int) -> list[Row]:
         return []
     if isinstance(task.source, GeneratedSource):
         # imported here: the hub's tasks do not need the generators
-        from lorasb.quickstart import split_rows
+        from lorasb.bundled.families import split_rows
 
         rows = split_rows(task.source.family, split, spec.rows or 0, seed)
         items = list(range(len(rows)))

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from lorasb.errors import UserError
-from lorasb.linalg import truncated_svd
-from lorasb.models import Linear, oriented_weight
+from lorasb.linalg.svd import truncated_svd
+from lorasb.models.layers import Linear, oriented_weight
 from lorasb.seeding import generator
 from lorasb.tuner.config import LoraXSConfig
 

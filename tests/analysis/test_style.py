@@ -4,7 +4,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from analysis import style
-from lorasb import config
+from lorasb.config import read as config
 
 
 def test_order_is_from_base_to_lora_sb_then_by_name():

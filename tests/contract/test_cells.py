@@ -12,13 +12,13 @@ import torch
 from transformers import TrainerCallback
 
 from lorasb.grid import Cell
-from lorasb.methods.peft_method import PeftMethod
-from lorasb.registry import variant_method
-from lorasb.replay import base_weights, replay
+from lorasb.methods.peft.method import PeftMethod
+from lorasb.methods.registry import variant_method
+from lorasb.probes.replay import base_weights, replay
 from lorasb.resolve import resolve
-from lorasb.stages.base import load_base
-from lorasb.stages.prepare import prepare_task
+from lorasb.stages.prepare_task import prepare_task
 from lorasb.stages.train import train_cell
+from lorasb.training.setup import load_base
 
 VARIANTS = ["rslora", "pissa", "dora", "lora-pro", "lora-pro-efficient"]
 STUDY = """

@@ -9,12 +9,12 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from lorasb.config import names
-from lorasb.factors import factorize, save_factors
-from lorasb.gradients import save_gradients
-from lorasb.methods.base import Context, Method
-from lorasb.models import matching_modules, oriented_weight, target_shapes
-from lorasb.registry import variant_method
+from lorasb.config.read import names
+from lorasb.methods.method import Context, Method
+from lorasb.methods.registry import variant_method
+from lorasb.models.layers import matching_modules, oriented_weight, target_shapes
+from lorasb.start.factors import factorize, save_factors
+from lorasb.start.gradients import save_gradients
 from tests.unit.tiny import tiny_bert, tiny_llama
 
 VARIANTS = names("methods")

@@ -9,16 +9,16 @@ import pytest
 from transformers import TrainerCallback
 
 from lorasb import grid
-from lorasb.config import load_task_config
+from lorasb.config.read import load_task_config
 from lorasb.errors import UserError
+from lorasb.evaluation.score import primary_value
 from lorasb.files import read_json, read_jsonl
 from lorasb.grid import Cell
-from lorasb.methods.peft_method import PeftMethod
-from lorasb.score import primary_value
+from lorasb.methods.peft.method import PeftMethod
 from lorasb.stages.predict import predict_cell
-from lorasb.stages.prepare import prepare_task
+from lorasb.stages.prepare_task import prepare_task
 from lorasb.stages.train import train_cell
-from lorasb.tasks.base import Task
+from lorasb.tasks.task import Task
 
 STUDY = """
 description: two tasks, few steps

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from lorasb.config import load_task_config, names
+from lorasb.bundled.tokenizer import build_tokenizer
+from lorasb.config.read import load_task_config, names
+from lorasb.evaluation.score import score_cells, score_rows
 from lorasb.files import write_jsonl
-from lorasb.quickstart.tokenizer import build_tokenizer
-from lorasb.score import score_cells, score_rows
 from lorasb.tasks import prepare as preparation
-from lorasb.tasks.base import SPLITS, GeneratedSource, GenerationTask, Task
 from lorasb.tasks.prepare import prepare, write_prepared
 from lorasb.tasks.sources import load_rows
+from lorasb.tasks.task import SPLITS, GeneratedSource, GenerationTask, Task
 from tests.offline import offline_config
 
 TASKS = names("tasks")

@@ -8,12 +8,12 @@ import torch
 from safetensors.torch import save_file
 
 from lorasb import grid
-from lorasb.factors import factorize, save_factors
 from lorasb.grid import Cell
-from lorasb.registry import variant_method
-from lorasb.replay import base_weights
+from lorasb.methods.registry import variant_method
+from lorasb.probes.replay import base_weights
 from lorasb.resolve import Resolved, gradient_path, resolve
-from lorasb.stages.base import context, load_base
+from lorasb.start.factors import factorize, save_factors
+from lorasb.training.setup import context, load_base
 
 STUDY, MODEL, TASK = "quickstart", "quickstart-llama", "sentences"
 ROWS = 40

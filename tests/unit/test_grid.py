@@ -2,7 +2,8 @@ import re
 
 import pytest
 
-from lorasb import config, grid
+from lorasb import grid
+from lorasb.config import read as config
 from lorasb.errors import UserError
 from lorasb.grid import Cell
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lorasb import config, grid, resolve
+from lorasb import grid, resolve
+from lorasb.config import read as config
 
 REFERENCE = Path(__file__).resolve().parent.parent / "reference" / "hashes.json"
 

@@ -13,7 +13,7 @@ from peft.mapping import PEFT_TYPE_TO_TUNER_MAPPING
 import lorasb
 from lorasb.tuner import LoraXSModel
 from lorasb.tuner.config import _extend_peft_type
-from tests.unit.test_initialize import adapted
+from tests.unit.start.test_fill import adapted
 from tests.unit.tiny import tiny_llama
 
 

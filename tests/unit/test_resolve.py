@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from lorasb import grid, resolve
-from lorasb.config import load_study
+from lorasb.config.read import load_study
 from lorasb.errors import UserError
 from lorasb.grid import Cell
 

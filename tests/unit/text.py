@@ -10,7 +10,7 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from lorasb.tasks.base import GenerationTask, LabelledTask, Task
+from lorasb.tasks.task import GenerationTask, LabelledTask, Task
 from tests.unit.tiny import VOCABULARY
 
 PAD, EOS, UNKNOWN, START, SEPARATOR = range(5)

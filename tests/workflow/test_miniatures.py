@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 from safetensors.torch import load_file
 
-from lorasb import config, grid
+from lorasb import grid
+from lorasb.config import read as config
 from lorasb.files import read_json
 from tests.miniature import SELECTION_ROWS, TEST_ROWS, TRAINING_ROWS, shrink
 from tests.workflow.conftest import copy_project, snakemake

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from lorasb import config, grid
-from lorasb.registry import variant_method
+from lorasb import grid
+from lorasb.config import read as config
+from lorasb.methods.registry import variant_method
 from lorasb.resolve import gradient_path
 from tests.workflow.conftest import ROOT, copy_project, planned, snakemake
 

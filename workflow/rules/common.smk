@@ -3,10 +3,11 @@
 import csv
 from pathlib import Path
 
-from lorasb import config as lorasb_config
-from lorasb import grid, resolve
+from lorasb.config import read as lorasb_config
+from lorasb import grid
+from lorasb import resolve
 from lorasb.errors import UserError
-from lorasb.registry import variant_method
+from lorasb.methods.registry import variant_method
 from snakemake.exceptions import WorkflowError
 
 

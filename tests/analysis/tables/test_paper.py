@@ -7,7 +7,7 @@ import pytest
 
 from analysis import stats
 from analysis.tables import paper
-from lorasb import config
+from lorasb.config import read as config
 
 ROOT = Path(__file__).resolve().parents[3]
 PAPER = pd.read_csv(ROOT / "analysis/paper.csv")

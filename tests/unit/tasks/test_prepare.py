@@ -7,15 +7,15 @@ import pytest
 from datasets import Dataset
 from transformers import AutoTokenizer
 
-from lorasb import config
+from lorasb.bundled.tokenizer import build_tokenizer
+from lorasb.config import read as config
 from lorasb.errors import UserError
-from lorasb.quickstart.tokenizer import build_tokenizer
 from lorasb.tasks import prepare as module
 from lorasb.tasks import sources
 from lorasb.tasks.answers import EXTRACTORS
-from lorasb.tasks.base import SPLITS, Task
 from lorasb.tasks.prepare import prepare, read_split, write_prepared
-from tests.unit.tasks.test_base import ROOT
+from lorasb.tasks.task import SPLITS, Task
+from tests.unit.tasks.test_task import ROOT
 from tests.unit.text import (
     EOS,
     GENERATED,
@@ -40,9 +40,9 @@ QUESTIONS = [
 @pytest.fixture
 def generated(monkeypatch):
     """`QUESTIONS` as the rows of every split."""
-    import lorasb.quickstart
+    import lorasb.bundled.families
 
-    monkeypatch.setattr(lorasb.quickstart, "split_rows", lambda *_: QUESTIONS)
+    monkeypatch.setattr(lorasb.bundled.families, "split_rows", lambda *_: QUESTIONS)
 
 
 def texts(monkeypatch: pytest.MonkeyPatch, **columns: list[Any]) -> None:
@@ -109,7 +109,7 @@ def test_unknown_tokens_are_counted(generated, monkeypatch):
 
 def test_duplicates_and_empty_prompts_are_kept_and_counted(generated, monkeypatch):
     rows = [QUESTIONS[0], QUESTIONS[3], QUESTIONS[0], {"question": " ", "answer": "w5"}]
-    monkeypatch.setattr("lorasb.quickstart.split_rows", lambda *_: rows)
+    monkeypatch.setattr("lorasb.bundled.families.split_rows", lambda *_: rows)
     splits, manifest = prepare(generation_task(), word_tokenizer(), max_length=20, seed=0)
     for split in SPLITS:
         facts = manifest["splits"][split]
@@ -153,9 +153,9 @@ def test_no_row_left_is_an_error(generated):
 
 
 def test_no_answer_at_all_is_an_error(monkeypatch):
-    import lorasb.quickstart
+    import lorasb.bundled.families
 
-    monkeypatch.setattr(lorasb.quickstart, "split_rows", lambda *_: QUESTIONS[1:2])
+    monkeypatch.setattr(lorasb.bundled.families, "split_rows", lambda *_: QUESTIONS[1:2])
     with pytest.raises(UserError, match="all answers are empty"):
         prepare(generation_task(), word_tokenizer(), max_length=20, seed=0)
 

@@ -7,14 +7,14 @@ import datasets.config
 import pytest
 from datasets import Dataset
 
-from lorasb import config
+from lorasb.config import read as config
 from lorasb.errors import UserError
 from lorasb.tasks import sources
-from lorasb.tasks.base import GenerationTask, Task
-from lorasb.tasks.files import load_file
+from lorasb.tasks.downloads import load_file
 from lorasb.tasks.sources import describe, load_rows
+from lorasb.tasks.task import GenerationTask, Task
 from tests.offline import LLM_ADAPTERS, offline_config
-from tests.unit.tasks.test_base import ROOT
+from tests.unit.tasks.test_task import ROOT
 from tests.unit.text import generation_task, labelled_task, regression_task, sets_task
 
 ROWS = 20

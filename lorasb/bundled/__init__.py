@@ -1,0 +1,1 @@
+"""What comes with the repository: a small model, its corpus, three generated task families."""

@@ -1,0 +1,1 @@
+"""What of the paper's claims needs no training run."""

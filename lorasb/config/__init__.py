@@ -1,0 +1,1 @@
+"""YAML files to checked mappings; knows no study's meaning."""

@@ -1,0 +1,1 @@
+"""Rows to predictions, predictions to scores."""

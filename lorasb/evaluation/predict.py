@@ -1,0 +1,144 @@
+"""Predictions of a model on a prepared split: generated text, classes or numbers."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import torch
+from tqdm import tqdm
+from transformers import PreTrainedTokenizerBase
+
+from lorasb.errors import UserError
+from lorasb.seeding import seeded
+from lorasb.tasks.collate import Batch, Collator
+from lorasb.tasks.task import GenerationTask, Row, Task
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+# Greedy, also where a hub model's generation_config says otherwise.
+GREEDY = {
+    "do_sample": False,
+    "num_beams": 1,
+    "temperature": 1.0,
+    "top_k": 50,
+    "top_p": 1.0,
+    "repetition_penalty": 1.0,
+    "use_cache": True,
+}
+
+
+def predict(
+    model: torch.nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    task: Task,
+    dataset: Dataset,
+    *,
+    batch_size: int,
+    generator: torch.Generator | None = None,
+    progress: bool = True,
+) -> list[dict[str, Any]]:
+    """One `{"item", "prediction", "label"}` for each row, in the rows' order.
+
+    A generation task's prediction is the greedy answer as text, or a sampled one where the task has
+    `sampling`, up to `max_new_tokens`, the end-of-text token or a stop text, each of which an
+    evaluation set may have for itself; a class is an `int`, a number a `float`. The gold label has
+    the same type. Batches are made of rows of similar length and one set. Sampling is seeded from
+    `generator`, without one from a generator of seed 0; its draws depend on `batch_size`. The
+    model's mode and the global random state are left as they were.
+
+    Raises
+    ------
+    UserError
+        If the model's output is not finite.
+    """
+    rows: list[Row] = dataset.to_list()
+    generates = isinstance(task, GenerationTask)
+    collate = Collator(tokenizer, side="left" if generates else "right")
+    device = next(model.parameters()).device
+    found: dict[int, str | int | float] = {}
+    with (
+        _evaluating(model),
+        # generation takes no generator
+        seeded(generator or torch.Generator().manual_seed(0)),
+        tqdm(total=len(rows), desc="predict", file=sys.stderr, disable=not progress) as bar,
+    ):
+        for chosen in _batches(rows, batch_size):
+            batch = collate([rows[index] for index in chosen])
+            batch = {name: value.to(device) for name, value in batch.items() if name != "labels"}
+            if isinstance(task, GenerationTask):
+                part = task.part(rows[chosen[0]].get("set"))
+                outputs: list[Any] = _generate(model, tokenizer, batch, part)
+            else:
+                outputs = _classify(model, batch, task)
+            found.update(zip(chosen, outputs, strict=True))
+            bar.update(len(chosen))
+    gold = "answer" if generates else "labels"
+    return [
+        {"item": row["item"], "prediction": found[index], "label": row[gold]}
+        for index, row in enumerate(rows)
+    ]
+
+
+def _batches(rows: list[Row], batch_size: int) -> Iterator[list[int]]:
+    """Row numbers in batches, each of one evaluation set."""
+    # the longest first: too large a batch fails at once
+    order = sorted(range(len(rows)), key=lambda index: -len(rows[index]["input_ids"]))
+    for name in dict.fromkeys(rows[index].get("set") for index in order):
+        chosen = [index for index in order if rows[index].get("set") == name]
+        for start in range(0, len(chosen), batch_size):
+            yield chosen[start : start + batch_size]
+
+
+def _decoding(task: GenerationTask) -> dict[str, Any]:
+    if task.sampling is None:
+        return GREEDY
+    return GREEDY | {"do_sample": True} | asdict(task.sampling)
+
+
+def _generate(
+    model: torch.nn.Module, tokenizer: PreTrainedTokenizerBase, batch: Batch, task: GenerationTask
+) -> list[str]:
+    generated = model.generate(  # type: ignore[operator]
+        input_ids=batch["input_ids"],
+        attention_mask=batch["attention_mask"],
+        max_new_tokens=task.max_new_tokens,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        **_decoding(task),
+    )
+    answers = generated[:, batch["input_ids"].shape[1] :]
+    texts = tokenizer.batch_decode(answers, skip_special_tokens=True)
+    return [_until(text, task.stop).strip() for text in texts]
+
+
+def _until(text: str, stop: tuple[str, ...]) -> str:
+    """The text before the first of the stop texts; what generation would end with."""
+    return text[: min((text.index(one) for one in stop if one in text), default=len(text))]
+
+
+def _classify(model: torch.nn.Module, batch: Batch, task: Task) -> list[int] | list[float]:
+    logits = model(**batch).logits.float()
+    if not logits.isfinite().all():
+        raise UserError(f"task {task.name}: the model's output is not finite; was it trained well?")
+    if task.kind == "regression":
+        numbers: list[float] = logits[:, 0].tolist()
+        return numbers
+    classes: list[int] = logits.argmax(-1).tolist()
+    return classes
+
+
+@contextmanager
+def _evaluating(model: torch.nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradients; afterwards the mode of before."""
+    training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        model.train(training)

@@ -1,0 +1,212 @@
+"""From predictions to metrics and per-item scores. Needs no model and can be run again alone."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import pandas as pd
+
+from lorasb.errors import UserError
+from lorasb.files import atomic, read_jsonl
+from lorasb.grid import COLUMNS
+from lorasb.tasks.answers import COMPARATORS, EXTRACTORS
+from lorasb.tasks.metrics import compute
+from lorasb.tasks.prepare import read_split
+from lorasb.tasks.task import GenerationTask, Row, Rule, Task
+
+METRIC_COLUMNS = [*COLUMNS, "split", "set", "metric", "value", "primary", "items"]
+ITEM_COLUMNS = [*COLUMNS, "set", "item", "metric", "prediction", "label", "correct"]
+WHOLE = ""  # stands for a set: all of the split
+
+
+def score_rows(task: Task, predictions: Sequence[Row]) -> tuple[dict[str, float], list[Row]]:
+    """Metrics by name, and one row an item: `item`, `prediction`, `label`, `correct`.
+
+    `correct` is 1.0 or 0.0, by the primary metric where there are two ways to extract an answer;
+    NaN for regression. `prediction` and `label` are numbers, NaN for generation.
+
+    Raises
+    ------
+    UserError
+        If there is no prediction, if one is not finite, or if a gold answer holds none for the
+        task's extractor.
+    """
+    if not predictions:
+        raise UserError(f"task {task.name}: no predictions; nothing to score")
+    if isinstance(task, GenerationTask):
+        return _score_answers(task, predictions)
+    return _score_numbers(task, predictions)
+
+
+def score_cells(
+    task: Task,
+    cells: Sequence[tuple[Row, Path]],
+    *,
+    split_path: Path,
+    metrics_path: Path,
+    items_path: Path,
+) -> None:
+    """Score the prediction files of many cells of one task and split; write two tables.
+
+    A cell is its columns (`lorasb.grid.COLUMNS`) and its predictions. `metrics_path` becomes a CSV
+    file with one row a cell and metric, `items_path` a parquet file with one row a cell and item.
+    `set` names the evaluation set; rows where it is empty are of the whole split, and the value of
+    a split with several sets is the mean of theirs.
+
+    Raises
+    ------
+    UserError
+        If a file has not exactly the items and labels of the split.
+    """
+    rows = {row["item"]: row for row in _labelled(split_path)}
+    gold = {item: row["label"] for item, row in rows.items()}
+    metrics: list[Row] = []
+    items: list[Row] = []
+    for columns, path in cells:
+        predictions = read_jsonl(path)
+        _check_items(predictions, gold, path)
+        values, scored = _score_sets(task, predictions, {item: rows[item]["set"] for item in rows})
+        metrics += [
+            {**columns, "split": split_path.stem, "primary": row["metric"] == task.primary, **row}
+            for row in values
+        ]
+        items += [{**columns, "metric": task.primary, **row} for row in scored]
+    with atomic(metrics_path) as partial:
+        pd.DataFrame(metrics, columns=METRIC_COLUMNS).to_csv(partial, index=False)
+    with atomic(items_path) as partial:
+        pd.DataFrame(items, columns=ITEM_COLUMNS).to_parquet(partial, index=False)
+
+
+def primary_value(task: Task, predictions: Sequence[Row], split_path: Path) -> float:
+    """The task's score on a split: the primary metric, as the mean of the sets if there are any.
+
+    Raises
+    ------
+    UserError
+        As `score_rows`.
+    """
+    sets = {row["item"]: row["set"] for row in _labelled(split_path)}
+    values, _ = _score_sets(task, predictions, sets)
+    whole = {row["metric"]: row["value"] for row in values if row["set"] == WHOLE}
+    return float(whole[task.primary])
+
+
+def _score_sets(
+    task: Task, predictions: Sequence[Row], sets: dict[int, str]
+) -> tuple[list[Row], list[Row]]:
+    """Rows of metrics, those of the whole split first, and rows of items; `sets` by item."""
+    tables: dict[str, dict[str, float]] = {}
+    items: list[Row] = []
+    sizes: dict[str, int] = {}
+    for name in dict.fromkeys(sets.values()):
+        part = task.part(name) if isinstance(task, GenerationTask) else task
+        chosen = [row for row in predictions if sets[row["item"]] == name]
+        tables[name], scored = score_rows(part, chosen)
+        sizes[name] = len(scored)
+        items += [{"set": name, **row} for row in scored]
+    if WHOLE not in tables:
+        means = {
+            metric: fmean(values[metric] for values in tables.values()) for metric in task.metrics
+        }
+        tables, sizes = {WHOLE: means, **tables}, {WHOLE: len(items), **sizes}
+    metrics = [
+        {"set": name, "metric": metric, "value": values[metric], "items": sizes[name]}
+        for name, values in tables.items()
+        for metric in task.metrics
+    ]
+    return metrics, items
+
+
+def _score_answers(
+    task: GenerationTask, predictions: Sequence[Row]
+) -> tuple[dict[str, float], list[Row]]:
+    metrics: dict[str, float] = {}
+    correct: list[bool] = []
+    for role, rule in task.answers.items():
+        verdicts = _verdicts(rule, predictions, f"task {task.name}", role)
+        metrics[f"accuracy_{role}"] = compute("accuracy", verdicts, [True] * len(verdicts))
+        if task.primary == f"accuracy_{role}":
+            correct = verdicts
+    nothing = {"prediction": math.nan, "label": math.nan}
+    items = [
+        {"item": row["item"], **nothing, "correct": float(right)}
+        for row, right in zip(predictions, correct, strict=True)
+    ]
+    return metrics, items
+
+
+def _verdicts(rule: Rule, predictions: Sequence[Row], where: str, role: str) -> list[bool]:
+    """Which predictions are right; one without an answer is wrong."""
+    found = [EXTRACTORS[rule.prediction](row["prediction"]) for row in predictions]
+    gold = [EXTRACTORS[rule.gold](row["label"]) for row in predictions]
+    if None in gold:
+        row = predictions[gold.index(None)]
+        raise UserError(
+            f"{where}, item {row['item']}: the extractor {rule.gold} (answers.{role}) "
+            f"finds nothing in the gold answer {row['label']!r}"
+        )
+    answered = [
+        (answer, right)
+        for answer, right in zip(found, gold, strict=True)
+        if answer is not None and right is not None
+    ]
+    verdicts = iter(COMPARATORS[rule.compare](answered))
+    return [answer is not None and next(verdicts) for answer in found]
+
+
+def _score_numbers(task: Task, predictions: Sequence[Row]) -> tuple[dict[str, float], list[Row]]:
+    found = [row["prediction"] for row in predictions]
+    gold = [row["label"] for row in predictions]
+    for row in predictions:
+        if not math.isfinite(row["prediction"]):
+            raise UserError(
+                f"task {task.name}, item {row['item']}: the prediction {row['prediction']} is not "
+                "finite"
+            )
+    metrics = {name: compute(name, found, gold) for name in task.metrics}
+    classes = task.kind == "classification"
+    items = [
+        {
+            "item": row["item"],
+            "prediction": float(row["prediction"]),
+            "label": float(row["label"]),
+            "correct": float(row["prediction"] == row["label"]) if classes else math.nan,
+        }
+        for row in predictions
+    ]
+    return metrics, items
+
+
+def _labelled(split_path: Path) -> list[Row]:
+    """Item, label and set of each row of a split."""
+    rows = read_split(split_path)
+    labels = "answer" if "answer" in rows.column_names else "labels"
+    sets = rows["set"] if "set" in rows.column_names else [WHOLE] * len(rows)
+    return [
+        {"item": item, "label": label, "set": name}
+        for item, label, name in zip(rows["item"], rows[labels], sets, strict=True)
+    ]
+
+
+def _check_items(predictions: Sequence[Row], gold: dict[int, Any], path: Path) -> None:
+    counts = Counter(row["item"] for row in predictions)
+    missing = sorted(set(gold) - set(counts))
+    unknown = sorted(set(counts) - set(gold))
+    twice = sorted(item for item, count in counts.items() if count > 1)
+    other = [row["item"] for row in predictions if row["label"] != gold.get(row["item"])]
+    for what, items in (
+        ("missing", missing),
+        ("not in the split", unknown),
+        ("there twice", twice),
+        ("with another label than in the split", other),
+    ):
+        if items:
+            raise UserError(
+                f"{path}: {len(items)} of {len(gold)} items {what}, first item {items[0]}; "
+                "delete the file and predict again"
+            )

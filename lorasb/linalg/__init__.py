@@ -1,0 +1,1 @@
+"""Matrices alone: decompositions and measures."""

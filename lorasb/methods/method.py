@@ -1,0 +1,96 @@
+"""What a method is: how it changes the model before training, and what it costs.
+
+To add one, write a file with a subclass named `METHOD`, enter it in `lorasb.methods.registry` and
+give it a YAML in `config/methods/`. Heavy imports stay inside the functions: the workflow reads
+`needs` and `version` without loading torch.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, TrainerCallback
+
+    from lorasb.methods.counts import Counts
+    from lorasb.start.factors import Svd
+
+# a PreTrainedModel, or the PeftModel around one; neither library has types for them
+Network = Any
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a method may know of the cell it is applied to."""
+
+    rank: int
+    learning_rate: float
+    # that of a start which is a first step
+    start_learning_rate: float
+    # how a method that decomposes a step itself is to do it
+    svd: Svd
+    seed: int
+    target_modules: list[str]
+    # modules trained besides the adapted weights; empty for a causal language model
+    task_head: list[str]
+    # "gradient", "gradient_factors" or "weight_factors" -> file, as far as the method needs them
+    inputs: Mapping[str, Path]
+
+
+class Method(ABC):
+    """A way to fine-tune. The training loop knows methods through these members only."""
+
+    # raise it when results would change: all cells of the method run again
+    version: ClassVar[int] = 1
+    # what the workflow must compute first: "gradient", "gradient_factors", "weight_factors"
+    needs: ClassVar[frozenset[str]] = frozenset()
+    has_rank: ClassVar[bool] = True
+    trains: ClassVar[bool] = True
+
+    def __init__(self, **arguments: Any) -> None:
+        self.arguments = arguments
+
+    @abstractmethod
+    def attach(self, model: PreTrainedModel, context: Context) -> Network:
+        """The model to train: exactly what is trained has `requires_grad`."""
+
+    @abstractmethod
+    def save(self, model: Network, folder: Path) -> None:
+        """Write what `load` needs besides the base model."""
+
+    @abstractmethod
+    def load(self, model: PreTrainedModel, folder: Path) -> Network:
+        """The trained model, from a base model and a folder written by `save`."""
+
+    @abstractmethod
+    def updates(self, model: Network, base: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Change of each adapted weight, float32, (out, in); `base` has the weights before it."""
+
+    def fixed_bases(self, model: Network) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+        """Bases between which the change of each adapted weight stays: (out, r) and (in, r).
+
+        Float32, full rank; empty for a method that fixes none.
+        """
+        return {}
+
+    @abstractmethod
+    def count(self, shapes: Mapping[str, tuple[int, int]], rank: int, base_params: int) -> Counts:
+        """Closed-form parameter counts for adapted weights of these shapes (out, in)."""
+
+    def optimizer(
+        self, model: Network, learning_rate: float, weight_decay: float
+    ) -> torch.optim.Optimizer:
+        """AdamW on what `attach` left trainable."""
+        import torch
+
+        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        return torch.optim.AdamW(trained, lr=learning_rate, weight_decay=weight_decay)
+
+    def callbacks(self) -> list[TrainerCallback]:
+        """Callbacks of the training loop; none unless a method needs them."""
+        return []

@@ -1,0 +1,1 @@
+"""What PEFT has, by a YAML file alone, and two repairs."""

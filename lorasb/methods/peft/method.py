@@ -1,0 +1,134 @@
+"""Any method that PEFT has, by the name of its config class: a YAML file and no Python."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lorasb.errors import UserError
+from lorasb.files import read_json, write_json
+from lorasb.methods.method import Context, Method, Network
+
+if TYPE_CHECKING:
+    import torch
+    from peft import PeftConfig
+    from transformers import PreTrainedModel
+
+    from lorasb.methods.counts import Counts
+
+
+class PeftMethod(Method):
+    """A PEFT tuner. Arguments: `config` (class name), `options`, `counts` (closed form)."""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What the YAML tells PEFT's config class; "rank" stands for the cell's rank."""
+        return dict(self.arguments.get("options", {}))
+
+    def peft_config(self, context: Context) -> PeftConfig:
+        """The tuner's configuration for one cell."""
+        import peft
+
+        name = self.arguments["config"]
+        if not hasattr(peft, name):
+            raise UserError(f"arguments.config: PEFT has no class '{name}'")
+        options = {
+            key: context.rank if value == "rank" else value for key, value in self.options.items()
+        }
+        try:
+            return getattr(peft, name)(**shared_options(context), **options)
+        except TypeError as error:
+            raise UserError(f"arguments.options: {name}: {error}") from error
+
+    def attach(self, model: PreTrainedModel, context: Context) -> Network:
+        """Wrap the model; what the tuner draws at random comes from the cell's seed."""
+        import peft
+        import torch
+
+        from lorasb.methods.peft.dora import guard_zero_rows
+        from lorasb.methods.peft.moved_start import attach_moved, starts_in_weight
+        from lorasb.seeding import derive_seed
+
+        wrap = attach_moved if starts_in_weight(self.options) else peft.get_peft_model
+        with torch.random.fork_rng():
+            torch.manual_seed(derive_seed(context.seed, "adapter"))
+            adapted = wrap(model, self.peft_config(context))
+        guard_zero_rows(adapted)
+        return adapted
+
+    def save(self, model: Network, folder: Path) -> None:
+        """Write `adapter_model.safetensors` and `adapter_config.json`, which PEFT reads."""
+        from lorasb.methods.peft.moved_start import save_start, starts_in_weight
+
+        model.save_pretrained(folder)
+        if starts_in_weight(self.options):
+            save_start(model, folder)
+        # PEFT writes sets in an order that differs from process to process
+        config = read_json(folder / "adapter_config.json")
+        sets = {"target_modules", "exclude_modules"}
+        write_json(
+            folder / "adapter_config.json",
+            {
+                key: sorted(value) if key in sets and isinstance(value, list) else value
+                for key, value in config.items()
+            },
+        )
+
+    def load(self, model: PreTrainedModel, folder: Path) -> Network:
+        """Read the adapter back."""
+        import peft
+        from safetensors import SafetensorError
+
+        from lorasb.methods.peft.dora import guard_zero_rows
+        from lorasb.methods.peft.moved_start import load_moved, starts_in_weight
+
+        weights = folder / "adapter_model.safetensors"
+        if not weights.exists():  # PEFT would look for the folder's name on the hub
+            raise UserError(f"{folder}: no readable adapter (no {weights.name}); train again")
+        read = load_moved if starts_in_weight(self.options) else peft.PeftModel.from_pretrained
+        try:
+            adapted = read(model, folder)
+        except (ValueError, OSError, SafetensorError) as error:
+            reason = " ".join(str(error).split())
+            raise UserError(f"{folder}: no readable adapter ({reason}); train again") from error
+        guard_zero_rows(adapted)
+        return adapted
+
+    def updates(self, model: Network, base: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Merged weight minus the weight before; float64 until the difference is taken.
+
+        Each layer is merged as a copy, so that the model keeps its bits.
+        """
+        import copy
+
+        import torch
+
+        from lorasb.models.layers import oriented_weight
+
+        layers = dict(model.get_base_model().named_modules())
+        found = {}
+        for name, weight in base.items():
+            with torch.no_grad():
+                layer = copy.deepcopy(layers[name]).double()
+                layer.merge()
+            merged = oriented_weight(layer.get_base_layer())
+            found[name] = (merged - weight.to(merged)).float()
+        return found
+
+    def count(self, shapes: Mapping[str, tuple[int, int]], rank: int, base_params: int) -> Counts:
+        """The closed form that the YAML names."""
+        from lorasb.methods import counts
+
+        return counts.family(self.arguments["counts"])(shapes, rank)
+
+
+def shared_options(context: Context) -> dict[str, Any]:
+    """The options that every tuner is given: what is adapted, and what is trained besides."""
+    return {
+        "target_modules": context.target_modules,
+        "modules_to_save": context.task_head or None,
+    }
+
+
+METHOD = PeftMethod

@@ -1,0 +1,1 @@
+"""Base models: their description, their weights, their adapted layers."""

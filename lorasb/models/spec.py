@@ -1,0 +1,67 @@
+"""A base model as `config/models/{slug}.yaml` describes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Literal
+
+from lorasb.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+Kind = Literal["generation", "classification", "regression"]
+
+
+DTYPES = ("float32", "bfloat16")
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A base model as `config/models/{slug}.yaml` describes it; the keys are explained there."""
+
+    label: str
+    hub_id: str | None
+    path: str | None
+    revision: str | None
+    dtype: str
+    architecture: str | None
+    kinds: Sequence[Kind]
+    target_modules: Sequence[str]
+    task_head: Sequence[str]
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> ModelSpec:
+        """Build it from the mapping that the YAML file holds."""
+        spec = cls(**{field.name: config[field.name] for field in fields(cls)})
+        if (spec.hub_id is None) == (spec.path is None):
+            raise UserError(
+                f"model {spec.label}: give either hub_id or path and set the other to null"
+            )
+        if spec.dtype not in DTYPES:
+            raise UserError(
+                f"model {spec.label}: unknown dtype '{spec.dtype}'; known: {', '.join(DTYPES)}"
+            )
+        return spec
+
+    @property
+    def source(self) -> str:
+        """Where the weights come from: a folder or a hub id."""
+        return str(self.path or self.hub_id)
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        """The dtype of the base weights."""
+        import torch
+
+        dtype: torch.dtype = getattr(torch, self.dtype)
+        return dtype
+
+    def head_modules(self, kind: Kind) -> list[str]:
+        """Modules started anew and trained besides the adapter; none for generation."""
+        if kind not in self.kinds:
+            raise UserError(
+                f"model {self.label} cannot do {kind}; it does: {', '.join(self.kinds)}"
+            )
+        return [] if kind == "generation" else list(self.task_head)

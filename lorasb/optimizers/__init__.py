@@ -1,1 +1,0 @@
-"""Optimisers that torch lacks; a method returns one from its `optimizer`."""

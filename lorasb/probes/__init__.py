@@ -1,0 +1,1 @@
+"""What a trained cell did, from what it kept along training."""

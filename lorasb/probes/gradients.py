@@ -1,0 +1,247 @@
+"""Gradients along training: what full fine-tuning would do next, and what the method can do of it.
+
+At each kept step the full gradient g of every adapted weight is taken on a fixed probe batch, at
+the method's weights of that step, beside what a step on the method's own parameters would do.
+All of it happens after training, from kept parameters: it cannot change a run.
+docs/directions.md explains every column.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lorasb.grid import Cell
+from lorasb.linalg.measures import (
+    RandomBases,
+    best_rank_cosine,
+    cosine,
+    effective_rank,
+    orthonormal,
+    principal_angles,
+    projection,
+    projection_error,
+    relative_error,
+)
+from lorasb.models.layers import oriented_weight
+from lorasb.probes.replay import Moment, base_weights
+from lorasb.resolve import Resolved
+from lorasb.seeding import generator
+from lorasb.start.gradients import batch_loss, estimate_gradients
+from lorasb.tasks.collate import Batch, Collator
+from lorasb.training.setup import load_base
+
+COLUMNS = [
+    *("model", "task", "variant", "rank", "seed", "step", "module"),
+    *("loss", "gradient_norm", "gradient_effective_rank"),
+    *("equivalent_cosine", "equivalent_error", "optimum_cosine", "optimum_error"),
+    *("subspace_cosine", "subspace_error", "subspace_share"),
+    *("random_cosine", "random_low", "random_high", "random_error"),
+    *("left_overlap", "left_angle", "right_overlap", "right_angle"),
+    *("adam_cosine", "adam_optimum", "adam_subspace", "next_step_cosine"),
+    *("predicted_decrease", "measured_decrease"),
+]
+
+Values = dict[str, float]
+Subspaces = dict[str, tuple[Tensor, Tensor]]  # weight -> top singular vectors of its gradient
+
+
+@dataclass(frozen=True)
+class _Place:
+    """What was measured at one moment: mean loss, mean gradients, values of each weight."""
+
+    moment: Moment
+    loss: float
+    gradients: dict[str, Tensor]
+    values: dict[str, Values]
+
+
+class Probe:
+    """The probe batch of a seed, and a base model that is set to what a cell was at a step.
+
+    `rows` are the training rows, of which the batch is drawn; `top` is the rank of the subspaces
+    that are looked at where a method has none.
+    """
+
+    def __init__(self, resolved: Resolved, rows: list[dict[str, Any]], seed: int, top: int) -> None:
+        network, tokenizer = load_base(resolved, seed)
+        self.network = network.float()
+        self.settings = resolved.settings
+        self.targets = resolved.model["target_modules"]
+        self.base = base_weights(self.network, resolved)
+        self.start = {
+            name: value.detach().clone() for name, value in self.network.named_parameters()
+        }
+        self.top = top
+        draws = self.settings["probe"]["random_draws"]
+        self.random = RandomBases(draws, generator(seed, "probe-bases"))
+        self.rows = self.settings["probe"]["rows"]
+        order = torch.randperm(len(rows), generator=generator(seed, "probe"))
+        chosen = [rows[index] for index in order[: self.rows].tolist()]
+        size = self.settings["gradient"]["batch_size"]
+        collate = Collator(tokenizer)
+        self.batches: list[Batch] = [
+            collate(chosen[first : first + size]) for first in range(0, len(chosen), size)
+        ]
+
+    def gradients(self, moment: Moment) -> dict[str, Tensor]:
+        """Gradient of the mean loss at each adapted weight, (out, in)."""
+        self._place(moment.updates, moment.carried)
+        found = estimate_gradients(
+            self.network,
+            self.batches,
+            target_modules=self.targets,
+            num_samples=self.rows,
+            memory_limit_bytes=self.settings["gradient"]["memory_limit_bytes"],
+        )
+        return {name: value / self.rows for name, value in found.items()}
+
+    @torch.no_grad()
+    def loss(self, updates: Mapping[str, Tensor], carried: Mapping[str, Tensor]) -> float:
+        """Mean loss with these changes of the adapted weights and these other weights."""
+        self._place(updates, carried)
+        losses = [batch_loss(self.network, batch).double() for batch in self.batches]
+        return torch.stack(losses).sum().item() / self.rows
+
+    def trained_gradients(self, moment: Moment) -> list[Tensor]:
+        """Gradient of the mean loss at the parameters that the method trains."""
+        sums = [torch.zeros_like(parameter) for parameter in moment.parameters]
+        with torch.enable_grad():
+            for batch in self.batches:
+                loss = batch_loss(moment.model, batch) / self.rows
+                found = torch.autograd.grad(loss, moment.parameters, materialize_grads=True)
+                sums = [total + part for total, part in zip(sums, found, strict=True)]
+        return sums
+
+    @torch.no_grad()
+    def _place(self, updates: Mapping[str, Tensor], carried: Mapping[str, Tensor]) -> None:
+        for name, value in self.network.named_parameters():
+            value.copy_(carried.get(name, self.start[name]))
+        for name, update in updates.items():
+            weight = oriented_weight(self.network.get_submodule(name))
+            weight.copy_(self.base[name] + update.to(weight.device))
+
+
+def gradient_rows(cell: Cell, moments: Iterable[Moment], probe: Probe) -> list[dict[str, Any]]:
+    """One row a kept step and adapted weight."""
+    rows: list[dict[str, Any]] = []
+    first: Subspaces = {}
+    place: _Place | None = None
+    for moment in moments:
+        if place is None:
+            place = _measured(cell, moment, probe, first)
+            continue
+        rows += _rows(cell, place, _move_values(place, moment, probe))
+        if _same(place.moment, moment):
+            # the first step of a warm-up moves nothing
+            place = replace(place, moment=moment)
+        else:
+            place = _measured(cell, moment, probe, first)
+    if place is not None:
+        rows += _rows(cell, place, {})
+    return rows
+
+
+def _measured(cell: Cell, moment: Moment, probe: Probe, first: Subspaces) -> _Place:
+    """All that concerns one step; the first one's subspaces are left in `first`."""
+    gradients = probe.gradients(moment)
+    own = probe.trained_gradients(moment)
+    equivalent = moment.change_along(own)
+    adam = moment.change_along([gradient.sign() for gradient in own])
+    bases = {name: orthonormal(pair) for name, pair in _bases(moment).items()}
+    values: dict[str, Values] = {}
+    for name, gradient in gradients.items():
+        left, singular, right = torch.linalg.svd(gradient, full_matrices=False)
+        rank = cell.rank or probe.top
+        subspace = (left[:, :rank], right[:rank].T)
+        start = first.setdefault(name, subspace)
+        values[name] = {
+            "gradient_norm": gradient.norm().item(),
+            "gradient_effective_rank": effective_rank(singular),
+            "equivalent_cosine": cosine(equivalent[name], gradient),
+            "equivalent_error": relative_error(equivalent[name], gradient),
+            "adam_cosine": cosine(adam[name], gradient.sign()),
+            **_angle_values(start, subspace),
+        }
+        if cell.rank:
+            values[name] |= _rank_values(gradient, singular, cell.rank, probe.random)
+        if name in bases:
+            values[name] |= _subspace_values(gradient, bases[name])
+    return _Place(moment, probe.loss(moment.updates, moment.carried), gradients, values)
+
+
+def _bases(moment: Moment) -> dict[str, tuple[Tensor, Tensor]]:
+    fixed = moment.method.fixed_bases(moment.model)
+    return {name: (left.cpu(), right.cpu()) for name, (left, right) in fixed.items()}
+
+
+def _rank_values(gradient: Tensor, singular: Tensor, rank: int, random: RandomBases) -> Values:
+    """The most and the least that a rank has to offer."""
+    optimum = best_rank_cosine(singular, rank)
+    cosines = random.control(gradient, rank)
+    return {
+        "optimum_cosine": optimum,
+        "optimum_error": projection_error(optimum),
+        "random_cosine": cosines.mean,
+        "random_low": cosines.low,
+        "random_high": cosines.high,
+        "random_error": projection_error(cosines.mean),
+        "adam_optimum": best_rank_cosine(torch.linalg.svdvals(gradient.sign()), rank),
+    }
+
+
+def _subspace_values(gradient: Tensor, bases: tuple[Tensor, Tensor]) -> Values:
+    """What the method's fixed bases can express."""
+    kept = cosine(projection(gradient, bases), gradient)
+    step = gradient.sign()
+    return {
+        "subspace_cosine": kept,
+        "subspace_error": projection_error(kept),
+        "subspace_share": kept**2,
+        "adam_subspace": cosine(projection(step, bases), step),
+    }
+
+
+def _angle_values(start: tuple[Tensor, Tensor], now: tuple[Tensor, Tensor]) -> Values:
+    left, right = (principal_angles(*pair) for pair in zip(start, now, strict=True))
+    return {
+        "left_overlap": left.overlap,
+        "left_angle": left.largest,
+        "right_overlap": right.overlap,
+        "right_angle": right.largest,
+    }
+
+
+def _move_values(place: _Place, later: Moment, probe: Probe) -> dict[str, Values]:
+    """The way to the next kept step, the other trained weights held where they are."""
+    decrease = place.loss - probe.loss(later.updates, place.moment.carried)
+    values = {}
+    for name, gradient in place.gradients.items():
+        moved = later.updates[name] - place.moment.updates[name]
+        values[name] = {
+            "next_step_cosine": cosine(moved, -gradient.sign()),
+            "predicted_decrease": -(gradient.double() * moved.double()).sum().item(),
+            "measured_decrease": decrease,
+        }
+    return values
+
+
+def _same(one: Moment, other: Moment) -> bool:
+    pairs = [
+        *((value, other.updates[name]) for name, value in one.updates.items()),
+        *((value, other.carried[name]) for name, value in one.carried.items()),
+    ]
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
+def _rows(cell: Cell, place: _Place, moves: dict[str, Values]) -> list[dict[str, Any]]:
+    columns: dict[str, Any] = {name: getattr(cell, name) for name in COLUMNS[:5]}
+    columns |= {"step": place.moment.step, "loss": place.loss}
+    return [
+        columns | {"module": name} | values | moves.get(name, {})
+        for name, values in place.values.items()
+    ]

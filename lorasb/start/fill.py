@@ -1,0 +1,162 @@
+"""Filling B, R and A of adapters whose weight is W0 + s B R A."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from lorasb.errors import UserError
+from lorasb.linalg.svd import Factors
+from lorasb.models.layers import PREFIX
+from lorasb.start.factors import factorize
+from lorasb.tuner import LoraXSLayer
+from lorasb.tuner.layer import R_STD
+
+Start = Literal["step", "zero", "folded", "undivided"]
+
+
+def initialize_lora_sb(
+    model: nn.Module,
+    gradients_or_factors: Mapping[str, Tensor] | Mapping[str, Factors],
+    learning_rate: float,
+    adapter_name: str = "default",
+    *,
+    start: Start = "step",
+) -> None:
+    """Start an adapter at the best rank-r form of full fine-tuning's first step (LoRA-SB).
+
+    arXiv 2411.19557, section 3: with U S V^T the truncated SVD of sign(g), B = U, A = V^T and
+    R = -eta diag(S) / s, so that s B R A approximates -eta sign(g). B and A are orthonormal, with
+    which plain training of R is optimal (theorem 5).
+
+    Parameters
+    ----------
+    model
+        A model with a `lora_xs` adapter; `init_weights="empty"` spares it a useless SVD.
+    gradients_or_factors
+        For each adapted module, under its name in the base model: its gradient (out, in), as
+        `estimate_gradients` gives it, or the factors of its step, as `factorize` gives them, of at
+        least the adapter's rank.
+    learning_rate
+        eta, above 0: that of the first optimiser step that moves anything (`first_learning_rate`).
+    start
+        "step" is the paper's. Two ablations: "zero", the same bases with R = 0, so that training
+        starts at W0; "folded", the same product with B = -eta U diag(S) / s and R = I, bases that
+        are not orthonormal. "undivided" is the authors' code's, R = -eta diag(S) whatever s is: the
+        product is s times the step.
+
+    Raises
+    ------
+    UserError
+        If names or shapes do not fit the adapter, eta is not above 0, or `start` is unknown.
+    """
+    if not learning_rate > 0:
+        raise UserError(
+            f"learning rate {learning_rate:g}: LoRA-SB starts at its first step, which needs a "
+            "rate above 0; take the first one above 0 of the schedule"
+        )
+    layers = _layers(model, gradients_or_factors, adapter_name)
+    for name, layer in layers.items():
+        factors = _step_factors(name, gradients_or_factors[name], layer.r[adapter_name])
+        B, R = _start(factors, -learning_rate, layer.scaling[adapter_name], start)
+        _fill(name, layer, adapter_name, (B, R, factors.V.T))
+
+
+def initialize_lora_xs(
+    model: nn.Module,
+    factors: Mapping[str, Factors],
+    adapter_name: str = "default",
+    *,
+    generator: torch.Generator,
+) -> None:
+    """Start an adapter at the factors of the base weights (LoRA-XS, arXiv 2405.17604).
+
+    B = U, A = S V^T and R ~ N(0, 1e-5^2), drawn on the CPU in the model's order.
+
+    Raises
+    ------
+    UserError
+        If names, shapes or ranks do not fit the adapter.
+    """
+    for name, layer in _layers(model, factors, adapter_name).items():
+        rank = layer.r[adapter_name]
+        truncated = _truncate(name, factors[name], rank)
+        R = torch.empty(rank, rank).normal_(0.0, R_STD, generator=generator)
+        A = truncated.S[:, None] * truncated.V.T
+        _fill(name, layer, adapter_name, (truncated.U, R, A))
+
+
+def _start(factors: Factors, size: float, scaling: float, start: Start) -> tuple[Tensor, Tensor]:
+    """B and R; but for "zero" and "undivided", scaling * B R is size * U diag(S)."""
+    scaled = size / scaling * torch.diag(factors.S)
+    if start == "step":
+        return factors.U, scaled
+    if start == "zero":
+        return factors.U, torch.zeros_like(scaled)
+    if start == "undivided":
+        return factors.U, size * torch.diag(factors.S)
+    if start == "folded":
+        return factors.U @ scaled, torch.eye(factors.rank).to(scaled)
+    raise UserError(f"start '{start}' is unknown; known: {', '.join(get_args(Start))}")
+
+
+def _layers(
+    model: nn.Module, names: Mapping[str, object], adapter_name: str
+) -> dict[str, LoraXSLayer]:
+    """The adapted layers by their names in the base model; refuses any other set of names."""
+    layers = {
+        name.removeprefix(PREFIX): module
+        for name, module in model.named_modules()
+        if isinstance(module, LoraXSLayer) and adapter_name in module.r
+    }
+    if not layers:
+        raise UserError(f"the model has no lora_xs adapter '{adapter_name}'")
+    if not all(layer.save_bases[adapter_name] for layer in layers.values()):
+        raise UserError(
+            f"adapter '{adapter_name}' has save_bases=False, so it would be loaded with bases made "
+            "from the base weights; other bases need save_bases=True"
+        )
+    for what, difference in (
+        ("no matrix is given for", layers.keys() - names.keys()),
+        ("a matrix is given for", names.keys() - layers.keys()),
+    ):
+        if difference:
+            first = min(difference)
+            state = "is adapted" if first in layers else "is not adapted"
+            raise UserError(f"{what} {first}, which {state} ({len(difference)} such modules)")
+    return layers
+
+
+def _step_factors(name: str, value: Tensor | Factors, rank: int) -> Factors:
+    if isinstance(value, Factors):
+        return _truncate(name, value, rank)
+    return factorize({name: value}, rank, step="sign")[name]
+
+
+def _truncate(name: str, factors: Factors, rank: int) -> Factors:
+    try:
+        return factors.truncate(rank)
+    except UserError as error:
+        raise UserError(f"{name}: {error}") from error
+
+
+def _fill(
+    name: str, layer: LoraXSLayer, adapter_name: str, matrices: tuple[Tensor, Tensor, Tensor]
+) -> None:
+    slots = [
+        ("B", layer.lora_xs_B[adapter_name]),
+        ("R", layer.lora_xs_R[adapter_name]),
+        ("A", layer.lora_xs_A[adapter_name]),
+    ]
+    for (letter, slot), value in zip(slots, matrices, strict=True):
+        if slot.shape != value.shape:
+            raise UserError(
+                f"{name}: {letter} should have shape {tuple(slot.shape)}, "
+                f"the given matrix leads to {tuple(value.shape)}"
+            )
+    with torch.no_grad():
+        for (_, slot), value in zip(slots, matrices, strict=True):
+            slot.copy_(value)

@@ -1,0 +1,79 @@
+"""Keys of a task's file that are right alone but not together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lorasb.errors import UserError
+
+METRICS = {
+    "generation": {"accuracy_strict", "accuracy_flexible"},
+    "classification": {"accuracy", "matthews", "f1"},
+    "regression": {"pearson", "spearman"},
+}
+
+
+def check_together(data: Mapping[str, Any], where: str) -> None:
+    """Refuse keys that are right alone but not together."""
+    if data["primary"] not in data["metrics"]:
+        raise UserError(f"{where}: primary: '{data['primary']}' is not one of metrics")
+    misfits = set(data["metrics"]) - METRICS[data["kind"]]
+    if misfits:
+        known = ", ".join(sorted(METRICS[data["kind"]]))
+        raise UserError(
+            f"{where}: metrics: {sorted(misfits)[0]} is not for {data['kind']}; known: {known}"
+        )
+    if data["kind"] != "generation":
+        _check_num_labels(data, where)
+    _check_splits(data, where)
+
+
+def _check_num_labels(data: Mapping[str, Any], where: str) -> None:
+    if (data["kind"] == "regression") != (data["num_labels"] == 1):
+        raise UserError(f"{where}: num_labels: 1 for regression, at least 2 for classification")
+    if "f1" in data["metrics"] and data["num_labels"] != 2:
+        raise UserError(f"{where}: metrics: f1 is that of class 1 of two; num_labels must be 2")
+
+
+def _check_splits(data: Mapping[str, Any], where: str) -> None:
+    rest: set[str] = set()
+    for name, split in data["splits"].items():
+        if "sets" in split:
+            _check_sets(data, where)
+            continue
+        _check_split(data["source"], split, f"{where}: splits.{name}")
+        if split["rows"] is None:
+            if split["from"] in rest:
+                raise UserError(
+                    f"{where}: splits.{name}.rows: another split takes all of '{split['from']}' "
+                    "already"
+                )
+            rest.add(split["from"])
+
+
+def _check_split(source: Mapping[str, Any], split: Mapping[str, Any], key: str) -> None:
+    generated = source["loader"] == "generated"
+    if generated == ("from" in split):
+        wanted = (
+            "is generated; remove 'from'" if generated else "needs 'from', a split of the source"
+        )
+        raise UserError(f"{key} {wanted}")
+    if split["rows"] is None and (generated or split.get("take") == "first"):
+        what = "a generated split" if generated else "'take: first'"
+        raise UserError(f"{key}.rows: {what} needs a number of rows")
+    if source["loader"] == "files" and split["from"] not in source["files"]:
+        raise UserError(
+            f"{key}.from: '{split['from']}' is not one of source.files: "
+            f"{', '.join(source['files'])}"
+        )
+
+
+def _check_sets(data: Mapping[str, Any], where: str) -> None:
+    used = {data["splits"][name].get("from") for name in ("train", "selection")}
+    for name, own in data["splits"]["test"]["sets"].items():
+        key = f"{where}: splits.test.sets.{name}"
+        source = own.get("source", data["source"])
+        _check_split(source, own, key)
+        if source == data["source"] and own.get("from") in used:
+            raise UserError(f"{key}.from: '{own['from']}' is trained on or selected by")

@@ -1,0 +1,246 @@
+"""A task as `config/tasks/{slug}.yaml` describes it; the keys are explained there."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from string import Formatter
+from typing import TYPE_CHECKING, Any
+
+from lorasb.config import read as config
+from lorasb.tasks.checks import check_together
+
+if TYPE_CHECKING:
+    from lorasb.models.spec import Kind
+
+Row = dict[str, Any]
+
+SPLITS = ("train", "selection", "test")
+
+
+@dataclass(frozen=True)
+class HubSource:
+    """A data set of the Hugging Face hub, and how many rows its splits are known to have."""
+
+    path: str
+    name: str | None
+    revision: str | None
+    rows: tuple[tuple[str, int], ...] = ()
+
+
+@dataclass(frozen=True)
+class GeneratedSource:
+    """A family of `lorasb.bundled.families`."""
+
+    family: str
+
+
+@dataclass(frozen=True)
+class File:
+    """A file of a source: its path, and where they are known its number of rows and sha256."""
+
+    path: str
+    rows: int | None
+    sha256: str | None
+
+
+@dataclass(frozen=True)
+class FilesSource:
+    """Files below a folder on disk, or below `url/revision`, by name."""
+
+    folder: str | None
+    url: str
+    revision: str
+    files: tuple[tuple[str, File], ...]
+
+
+Source = HubSource | GeneratedSource | FilesSource
+
+
+@dataclass(frozen=True)
+class SplitSpec:
+    """`rows` rows of the source's split `origin`; None: all that the other splits leave.
+
+    They are drawn with the seed, or are the first ones.
+    """
+
+    origin: str | None
+    rows: int | None
+    first: bool = False
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Two extractors and a comparator, by name: when a generated answer is right."""
+
+    prediction: str
+    gold: str
+    compare: str
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is drawn, by the names of `transformers.GenerationConfig`."""
+
+    temperature: float
+    top_p: float
+    # 0: all tokens
+    top_k: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task(ABC):
+    """What all tasks have. `Task.from_config` gives one of the two subclasses."""
+
+    name: str
+    kind: Kind
+    data_version: int
+    score_version: int
+    source: Source
+    splits: Mapping[str, SplitSpec]
+    metrics: tuple[str, ...]
+    primary: str
+
+    @staticmethod
+    def from_config(name: str, data: Mapping[str, Any]) -> Task:
+        """Build it from the mapping that the YAML file holds.
+
+        Raises
+        ------
+        UserError
+            If a key is unknown, missing or does not fit another one.
+        """
+        where = f"config/tasks/{name}.yaml"
+        config.check(data, "task", where)
+        check_together(data, where)
+        return _task(name, data, {split: data["splits"][split] for split in SPLITS})
+
+    @property
+    def training_rows(self) -> int | None:
+        """Rows of the training split before any is dropped; None: the task does not say."""
+        train = self.splits["train"]
+        if train.rows is not None:
+            return train.rows
+        available = _source_rows(self.source).get(str(train.origin))
+        others = [spec for spec in self.splits.values() if spec is not train]
+        taken = [spec.rows for spec in others if spec.origin == train.origin]
+        return None if available is None else available - sum(rows or 0 for rows in taken)
+
+    @property
+    @abstractmethod
+    def columns(self) -> list[str]:
+        """The columns that the source's rows must have."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerationTask(Task):
+    """A prompt answered by generated text."""
+
+    prompt: str
+    answer: str
+    max_new_tokens: int
+    # a reply ends before the first of these texts
+    stop: tuple[str, ...]
+    # None: greedy
+    sampling: Sampling | None
+    # "strict" and "flexible"
+    answers: Mapping[str, Rule]
+    # evaluation sets by name, each with a test split alone; without them the task itself has one
+    sets: Mapping[str, GenerationTask]
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that the two templates name."""
+        return fields(self.prompt + self.answer)
+
+    def part(self, name: str | None) -> GenerationTask:
+        """The evaluation set of that name; the task itself where a row has none."""
+        return self.sets[name] if name else self
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledTask(Task):
+    """One text or a pair of texts with a class (`int`) or a number (`float`)."""
+
+    text: tuple[str, ...]
+    label_column: str
+    num_labels: int
+
+    @property
+    def columns(self) -> list[str]:
+        """The text columns, then the label's."""
+        return [*self.text, self.label_column]
+
+
+def fields(template: str) -> list[str]:
+    """The columns that a template names."""
+    found = (field for _, field, _, _ in Formatter().parse(template))
+    return list(dict.fromkeys(field for field in found if field))
+
+
+def _task(name: str, data: Mapping[str, Any], splits: Mapping[str, Any]) -> Task:
+    """The task, or one of its evaluation sets, from a mapping that is known to be right."""
+    sets = splits["test"].get("sets", {})
+    common = {
+        "name": name,
+        "kind": data["kind"],
+        "data_version": data["data_version"],
+        "score_version": data["score_version"],
+        "source": _source(data["source"]),
+        "splits": {split: _split(spec) for split, spec in splits.items() if "sets" not in spec},
+        "metrics": tuple(data["metrics"]),
+        "primary": data["primary"],
+    }
+    if data["kind"] == "generation":
+        return GenerationTask(
+            **common,
+            prompt=data["prompt"],
+            answer=data["answer"],
+            max_new_tokens=data["max_new_tokens"],
+            stop=tuple(data.get("stop", ())),
+            sampling=Sampling(**data["sampling"]) if "sampling" in data else None,
+            answers={role: _rule(rule) for role, rule in data["answers"].items()},
+            sets={one: _set(f"{name}/{one}", data, own) for one, own in sets.items()},
+        )
+    return LabelledTask(
+        **common,
+        text=tuple(data["columns"]["text"]),
+        label_column=data["columns"]["label"],
+        num_labels=data["num_labels"],
+    )
+
+
+def _set(name: str, data: Mapping[str, Any], own: Mapping[str, Any]) -> GenerationTask:
+    """One evaluation set: what it states itself, and the rest as the task has it."""
+    task = _task(name, {**data, **own}, {"test": own})
+    assert isinstance(task, GenerationTask)
+    return task
+
+
+def _source(data: Mapping[str, Any]) -> Source:
+    arguments = {key: value for key, value in data.items() if key != "loader"}
+    if data["loader"] == "hub":
+        rows = tuple(arguments.pop("rows", {}).items())
+        return HubSource(**arguments, rows=rows)
+    if data["loader"] == "generated":
+        return GeneratedSource(**arguments)
+    files = tuple((name, File(**file)) for name, file in data["files"].items())
+    return FilesSource(**arguments | {"files": files})
+
+
+def _source_rows(source: Source) -> dict[str, int | None]:
+    """How many rows the splits of a source are known to have."""
+    if isinstance(source, FilesSource):
+        return {name: file.rows for name, file in source.files}
+    return dict(source.rows) if isinstance(source, HubSource) else {}
+
+
+def _rule(data: str | Mapping[str, str]) -> Rule:
+    if isinstance(data, str):
+        return Rule(data, data, "equal")
+    return Rule(data["prediction"], data["gold"], data.get("compare", "equal"))
+
+
+def _split(data: Mapping[str, Any]) -> SplitSpec:
+    return SplitSpec(data.get("from"), data["rows"], data.get("take") == "first")

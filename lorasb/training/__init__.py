@@ -1,0 +1,1 @@
+"""One training run: its schedule, the order of its rows, the loop."""

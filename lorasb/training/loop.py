@@ -1,0 +1,140 @@
+"""The one training loop: transformers' Trainer, on batches whose order is fixed beforehand.
+
+It knows no method's name. A killed run continues from its last complete checkpoint and ends in the
+same bytes as one that was never killed.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import Dataset
+from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
+
+from lorasb.files import read_json
+from lorasb.methods.method import Method
+from lorasb.training.callbacks import Keeper, Progress, StopOnNan
+from lorasb.training.run import MARKER, Clock, Outcome, Plan
+from lorasb.training.schedule import warmup_steps
+
+
+def train(
+    model: torch.nn.Module,
+    method: Method,
+    rows: list[dict[str, Any]],
+    collate: Callable[[list[dict[str, Any]]], dict[str, torch.Tensor]],
+    plan: Plan,
+    *,
+    callbacks: Sequence[TrainerCallback] = (),
+    clock: Clock | None = None,
+) -> Outcome:
+    """Train what has `requires_grad`; continue from `plan.checkpoints` if there is one.
+
+    `callbacks` are called besides the method's; what they do while `clock` is paused is not counted
+    as training.
+
+    Raises
+    ------
+    UserError
+        If the loss or the gradient stops being finite; names the step.
+    """
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        return Outcome()
+    resume = last_checkpoint(plan.checkpoints)
+    clock = clock or Clock()
+    keeper = Keeper(plan, clock, read_json(resume / MARKER)["seconds"] if resume else 0.0)
+    trainer = _CellTrainer(
+        method,
+        model=model,
+        args=_arguments(plan),
+        train_dataset=_OrderedRows(rows, plan.order),
+        data_collator=collate,
+        callbacks=[
+            keeper,
+            StopOnNan(plan.settings["precision"]),
+            *method.callbacks(),
+            *callbacks,
+        ],
+    )
+    trainer.remove_callback(PrinterCallback)
+    if trainer.pop_callback(ProgressCallback) is not None:
+        trainer.add_callback(Progress)
+    trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    log = [
+        {key: entry[key] for key in ("step", "loss", "learning_rate", "grad_norm") if key in entry}
+        for entry in trainer.state.log_history
+        if "loss" in entry
+    ]
+    return Outcome(log, keeper.collected(), clock.seconds())
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest complete checkpoint; one that a kill cut short is removed."""
+    complete = []
+    for path in folder.glob("checkpoint-*"):
+        if (path / MARKER).exists():
+            complete.append(path)
+        else:
+            shutil.rmtree(path)
+    return max(complete, key=lambda path: int(path.name.split("-")[1]), default=None)
+
+
+def _arguments(plan: Plan) -> TrainingArguments:
+    settings = plan.settings
+    return TrainingArguments(
+        output_dir=str(plan.checkpoints),
+        max_steps=plan.steps,
+        per_device_train_batch_size=settings["batch_size"],
+        gradient_accumulation_steps=settings["gradient_accumulation"],
+        learning_rate=plan.learning_rate,
+        lr_scheduler_type=settings["scheduler"],
+        warmup_steps=warmup_steps(settings, plan.steps),
+        max_grad_norm=settings["max_grad_norm"],
+        weight_decay=settings["weight_decay"],
+        bf16=settings["precision"] == "bfloat16",
+        fp16=settings["precision"] == "float16",
+        use_cpu=not torch.cuda.is_available(),
+        train_sampling_strategy="sequential",
+        save_strategy="steps",
+        save_steps=settings["checkpoint_steps"],
+        save_total_limit=2,
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        remove_unused_columns=False,
+        dataloader_pin_memory=torch.cuda.is_available(),
+        label_names=["labels"],
+        report_to=[],
+        seed=plan.seed % 2**32,
+    )
+
+
+class _CellTrainer(Trainer):
+    """Trainer whose optimiser comes from the method."""
+
+    def __init__(self, method: Method, **arguments: Any) -> None:
+        self._method = method
+        super().__init__(**arguments)
+
+    def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
+        self.optimizer: torch.optim.Optimizer = self._method.optimizer(
+            self.model, self.args.learning_rate, self.args.weight_decay
+        )
+        return self.optimizer
+
+
+class _OrderedRows(Dataset[dict[str, Any]]):
+    """The training rows in the order in which batches take them."""
+
+    def __init__(self, rows: list[dict[str, Any]], order: list[int]) -> None:
+        self.rows, self.order = rows, order
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return self.rows[self.order[index]]

@@ -1,0 +1,61 @@
+"""What the loop is told, what it leaves, and its clock."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+MARKER = "complete.json"  # written last into a checkpoint: without it the checkpoint is not used
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything the loop is told; `order` has the row numbers of all batches in a row."""
+
+    settings: dict[str, Any]
+    steps: int
+    learning_rate: float
+    seed: int
+    order: list[int]
+    # all that is trained is kept after each of these steps; 0 is the start
+    snapshot_steps: list[int]
+    checkpoints: Path
+
+
+@dataclass
+class Outcome:
+    """What training leaves besides the model."""
+
+    # one row a step: step, loss, learning_rate, grad_norm
+    log: list[dict[str, float]] = field(default_factory=list)
+    # "{step}/{parameter}" -> value
+    snapshots: dict[str, torch.Tensor] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+class Clock:
+    """Seconds of training, those of killed processes up to their last checkpoint included."""
+
+    def __init__(self) -> None:
+        self.start()
+
+    def start(self, seconds_before: float = 0.0) -> None:
+        """Run from now on, with so many seconds already there."""
+        self._started = time.perf_counter() - seconds_before
+
+    def seconds(self) -> float:
+        """What has passed, without the pauses."""
+        return time.perf_counter() - self._started
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave out what is done in this block."""
+        begun = time.perf_counter()
+        yield
+        self._started += time.perf_counter() - begun

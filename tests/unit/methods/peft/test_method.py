@@ -1,0 +1,135 @@
+"""What holds for methods that PEFT brings: the change of the weights, and a model left alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft.tuners.tuners_utils import BaseTunerLayer
+
+from lorasb.errors import UserError
+from lorasb.methods.method import Context, Method
+from lorasb.methods.peft.method import PeftMethod
+from lorasb.methods.registry import variant_method
+from lorasb.models.layers import matching_modules, oriented_weight
+from tests.contract.test_methods import attached, step
+from tests.unit.tiny import GPT2_TARGETS, LLAMA_TARGETS, sequences, tiny_gpt2, tiny_llama, train
+
+RANK = 4
+
+
+def context(targets: list[str], rank: int = RANK, seed: int = 0) -> Context:
+    return Context(rank, 1e-2, 1e-3, "converged", seed, targets, [], {})
+
+
+def peft_method(**options: Any) -> PeftMethod:
+    shared = {"r": "rank", "lora_alpha": 6}
+    return PeftMethod(config="LoraConfig", options=shared | options, counts="lora")
+
+
+def weights(model: torch.nn.Module, targets: list[str]) -> dict[str, torch.Tensor]:
+    return {
+        name: oriented_weight(module).clone()
+        for name, module in matching_modules(model, targets).items()
+    }
+
+
+def layers(model: Any) -> dict[str, BaseTunerLayer]:
+    modules = model.get_base_model().named_modules()
+    return {name: module for name, module in modules if isinstance(module, BaseTunerLayer)}
+
+
+def trained(
+    method: Method, seed: int = 0, dtype: torch.dtype = torch.float32
+) -> tuple[Any, dict[str, torch.Tensor]]:
+    """A tiny Llama after a few steps, and its adapted weights before it was wrapped."""
+    model = tiny_llama(seed).to(dtype)
+    base = weights(model, LLAMA_TARGETS)
+    adapted = method.attach(model, context(LLAMA_TARGETS))
+    step(method, adapted)
+    return adapted, base
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("use_rslora", [False, True])
+def test_update_of_lora_is_its_product_to_the_last_bits(dtype, use_rslora):
+    """In bfloat16 too, where the merged weight itself would lose most of a small change."""
+    method = peft_method(use_rslora=use_rslora)
+    model, base = trained(method, dtype=dtype)
+    scaling = 6 / RANK**0.5 if use_rslora else 6 / RANK
+    for name, update in method.updates(model, base).items():
+        A, B = (
+            getattr(layers(model)[name], part)["default"].weight.double()
+            for part in ("lora_A", "lora_B")
+        )
+        expected = (scaling * B @ A).float()
+        # W0 + d - W0 in float64 is d up to 2^-52 |W0|, far below the last bit of a float32 d
+        torch.testing.assert_close(update, expected, rtol=2e-7, atol=1e-12)
+
+
+@pytest.mark.parametrize("variant", ["lora-xs", "lora-sb"])
+def test_update_of_a_start_near_zero_keeps_its_digits(tmp_path, variant):
+    """R starts at 1e-5: a sum in float32 would leave three digits of s B R A."""
+    method, model, base = attached(variant, tmp_path)
+    for name, update in method.updates(model, base).items():
+        layer = layers(model)[name].double()
+        B, R, A = (getattr(layer, f"lora_xs_{letter}")["default"] for letter in "BRA")
+        torch.testing.assert_close(update, (B @ R @ A).float(), rtol=2e-7, atol=1e-12)
+
+
+def test_update_of_a_weight_that_is_stored_the_other_way():
+    model = tiny_gpt2(0)
+    base = weights(model, GPT2_TARGETS)
+    method = peft_method(fan_in_fan_out=True)
+    adapted = method.attach(model, context(GPT2_TARGETS))
+    ids = sequences(1, [8])[0][None]
+    train(adapted, {"input_ids": ids, "labels": ids})
+    other = tiny_gpt2(0)
+    for name, update in method.updates(adapted, base).items():
+        assert update.shape == base[name].shape
+        other.get_submodule(name).weight.data += update.T
+    with torch.no_grad():
+        expected = adapted.eval()(input_ids=ids).logits
+        # float32 sums in another order; logits of size 1
+        torch.testing.assert_close(other(input_ids=ids).logits, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("variant", ["lora", "rslora", "pissa", "dora", "lora-pro"])
+def test_measuring_updates_leaves_every_bit_of_the_model(variant):
+    method = variant_method(variant)
+    model, base = trained(method, dtype=torch.bfloat16)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    method.updates(model, base)
+    after = model.state_dict()
+    assert after.keys() == before.keys()
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+    assert {value.dtype for value in after.values()} == {v.dtype for v in before.values()}
+    assert not any(layer.merged for layer in layers(model).values())
+
+
+def test_rslora_is_lora_with_another_alpha():
+    """s = alpha / sqrt(r), so alpha' = alpha sqrt(r) makes plain LoRA the same."""
+    model, _ = trained(peft_method(use_rslora=True))
+    other, _ = trained(peft_method(lora_alpha=6 * RANK**0.5))
+    for name, layer in layers(model).items():
+        assert layer.scaling == {"default": 6 / RANK**0.5}
+        torch.testing.assert_close(
+            layer.lora_B["default"].weight, layers(other)[name].lora_B["default"].weight
+        )
+
+
+def test_saved_rslora_keeps_its_scaling(tmp_path: Path):
+    method = peft_method(use_rslora=True)
+    model, _ = trained(method)
+    method.save(model, tmp_path)
+    loaded = method.load(tiny_llama(0), tmp_path)
+    assert {layer.scaling["default"] for layer in layers(loaded).values()} == {6 / RANK**0.5}
+
+
+def test_unknown_class_or_option_is_one_line():
+    with pytest.raises(UserError, match="PEFT has no class 'LorraConfig'"):
+        PeftMethod(config="LorraConfig").attach(tiny_llama(0), context(LLAMA_TARGETS))
+    with pytest.raises(UserError, match=r"options: LoraConfig: .*'rangk'"):
+        peft_method(rangk=3).attach(tiny_llama(0), context(LLAMA_TARGETS))

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lorasb.config import read as config
+from lorasb.errors import UserError
+from lorasb.files import write_json
+from lorasb.grid import final_cells
+from lorasb.stages import plan
+
+STUDY = """
+description: a large model, a generated task
+models: [mistral-7b]
+tasks: [world]
+variants:
+  full: {seeds: [0]}
+  lora: {ranks: [32]}
+  lora-sb: {ranks: [32, 96]}
+seeds: [0, 1]
+learning_rates: {full: "1e-5", lora: "1e-4", lora-sb: "1e-4"}
+settings:
+  training: {steps: 100, epochs: null, batch_size: 2, gradient_accumulation: 8, max_length: 64}
+"""
+MISTRAL = 7_241_732_096
+
+
+@pytest.fixture
+def study(project: Path) -> str:
+    (project / "config/studies/large.yaml").write_text(STUDY, encoding="utf-8")
+    return "large"
+
+
+def rows(study: str, teraflops: float = 100.0) -> dict[tuple[str, int], dict[str, float]]:
+    table = plan.plan(study, teraflops)
+    return {(row["variant"], row["rank"]): row for row in table.to_dict("records")}
+
+
+def test_stated_speed_counts_operations(study):
+    found = rows(study)
+    tokens = 100 * 2 * 8 * 64
+    assert {row["tokens"] for row in found.values()} == {tokens}
+    assert found["full", 0]["cells"] == 1
+    assert found["lora", 32]["cells"] == 2
+    hours = tokens * MISTRAL / 100e12 / 3600
+    assert found["full", 0]["gpu_hours"] == pytest.approx(6 * hours)
+    assert found["lora", 32]["gpu_hours"] == pytest.approx(2 * 4 * hours)
+    assert rows(study, 200.0)["full", 0]["gpu_hours"] == pytest.approx(3 * hours)
+
+
+def test_memory_holds_weights_moments_and_activations(study):
+    found = rows(study)
+    # 32 layers of width 4096, 34 bytes a token and unit; logits of 32,000 tokens twice in float32
+    kept = 2 * 64 * (34 * 4096 * 32 + 2 * 4 * 32000)
+    assert found["full", 0]["memory_gb"] == pytest.approx((MISTRAL * 2 * (1 + 3) + kept) / 1e9)
+    trained = 83_886_080
+    assert found["lora", 32]["memory_gb"] == pytest.approx(
+        (MISTRAL * 2 + 4 * 4 * trained + kept) / 1e9
+    )
+
+
+def test_disk_counts_what_is_stored_and_shares_the_start(study):
+    found = rows(study)
+    assert found["lora", 32]["disk_gb"] == pytest.approx(2 * 4 * 83_886_080 / 1e9)
+    matrices = [(4096, 4096), (1024, 4096), (1024, 4096), (4096, 4096)]
+    matrices += [(14336, 4096), (14336, 4096), (4096, 14336)]
+    one_seed = 32 * sum(m * n + 96 * (m + n + 1) for m, n in matrices)
+    own = sum(row["disk_gb"] for row in found.values())
+    total = own + 2 * 4 * one_seed / 1e9
+    assert f"{total:.3g} GB of disk" in plan.summary(study)
+
+
+def test_cells_that_have_run_give_the_speed(study):
+    first, second = (cell for cell in final_cells(study) if cell.variant == "lora")
+    write_json(first.folder / "timing.json", {"tokens_per_second": 512.0})
+    row = rows(study)["lora", 32]
+    assert row["speed"] == "measured"
+    assert row["gpu_hours"] == pytest.approx(2 * 100 * 2 * 8 * 64 / 512.0 / 3600)
+    write_json(second.folder / "timing.json", {"tokens_per_second": 1536.0})
+    assert rows(study)["lora", 32]["gpu_hours"] == pytest.approx(row["gpu_hours"] / 2)
+    assert rows(study)["full", 0]["speed"] == "stated"
+
+
+def test_prepared_rows_give_steps_and_lengths(study, project):
+    path = project / "config/studies/large.yaml"
+    path.write_text(path.read_text().replace("steps: 100, epochs: null", "steps: null, epochs: 2"))
+    config_rows = 3200
+    assert rows(study)["lora", 32]["steps"] == config_rows * 2 / 16
+    folder = project / "results/large/shared/data/mistral-7b/world"
+    write_json(
+        folder / "manifest.json", {"splits": {"train": {"rows": 161, "tokens": {"median": 20.5}}}}
+    )
+    row = rows(study)["lora", 32]
+    assert row["steps"] == 21  # 322 rows in steps of 16, rounded up
+    assert row["tokens"] == 21 * 16 * 20
+
+
+def test_unknown_number_of_rows_is_an_error(project):
+    text = STUDY.replace("[mistral-7b]", "[roberta-large]").replace("[world]", "[mrpc]")
+    text = text.replace("steps: 100, epochs: null", "steps: null, epochs: 1")
+    (project / "config/studies/large.yaml").write_text(text, encoding="utf-8")
+    task = project / "config/tasks/mrpc.yaml"
+    known = "  rows: {train: 3668, validation: 408}\n"
+    assert known in task.read_text()
+    # what is known of the source, less the selection rows
+    assert plan.plan("large")["steps"].max() == (3668 - 500) / 16
+    task.write_text(task.read_text().replace(known, ""))
+    assert config.load_task_config("mrpc")["splits"]["train"]["rows"] is None
+    with pytest.raises(UserError, match=r"mrpc: the number of .*not known.*mrpc/manifest.json"):
+        plan.plan("large")
+
+
+def test_files_know_their_rows(project):
+    text = STUDY.replace("[world]", "[commonsense]")
+    text = text.replace("steps: 100, epochs: null", "steps: null, epochs: 2")
+    (project / "config/studies/large.yaml").write_text(text, encoding="utf-8")
+    assert plan.plan("large")["steps"].max() == (170420 - 500) * 2 / 16
+
+
+def test_memory_holds_the_moments_of_the_method(project, study):
+    path = project / "config/studies/large.yaml"
+    path.write_text(path.read_text().replace("  lora: {ranks", "  lora-pro: {ranks", 1))
+    path.write_text(path.read_text().replace('full: "1e-5", lora:', 'full: "1e-5", lora-pro:'))
+    found = rows(study)
+    adapted = 32 * (2 * 4096 * 4096 + 2 * 1024 * 4096 + 3 * 14336 * 4096)
+    # A, B and their gradients, then two moments of each adapted weight, in float32
+    more = 4 * (2 * 83_886_080 + 2 * adapted)
+    kept = 2 * 64 * (34 * 4096 * 32 + 2 * 4 * 32000)
+    assert found["lora-pro", 32]["memory_gb"] == pytest.approx((MISTRAL * 2 + more + kept) / 1e9)

@@ -1,0 +1,166 @@
+"""The plain LoRA checkpoint: the same model for whoever has never heard of this package."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import peft
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from lorasb.errors import UserError
+from lorasb.tuner import LoraXSConfig, LoraXSLayer
+from lorasb.tuner.export import export_lora
+from tests.unit.tiny import (
+    BERT_TARGETS,
+    GPT2_TARGETS,
+    LLAMA_TARGETS,
+    sequences,
+    tiny_bert,
+    tiny_gpt2,
+    tiny_llama,
+    train,
+)
+
+IDS = torch.stack(sequences(0, [8, 8, 8]))
+
+
+def trained(model: PreTrainedModel, targets: list[str] | str, **options: Any) -> peft.PeftModel:
+    config = LoraXSConfig(**{"r": 4, "target_modules": targets, "scaling": 0.5} | options)
+    adapted = peft.get_peft_model(model, config)
+    labels = torch.tensor([0, 1, 1]) if "modules_to_save" in options else IDS
+    train(adapted, {"input_ids": IDS, "labels": labels})
+    return adapted.eval()
+
+
+def logits(model: torch.nn.Module) -> Tensor:
+    with torch.no_grad():
+        return model(input_ids=IDS).logits
+
+
+def assert_same_model(loaded: torch.nn.Module, model: torch.nn.Module) -> None:
+    # B' A' instead of B (R A): float32 in another order, logits of size 1
+    torch.testing.assert_close(logits(loaded), logits(model), rtol=1e-4, atol=1e-5)
+
+
+READER = """
+import sys
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
+base = AutoModelForCausalLM.from_pretrained("base").eval()
+model = PeftModel.from_pretrained(base, "lora")
+with torch.no_grad():
+    output = model(**load_file("ids.safetensors")).logits
+save_file({"logits": output}, "logits.safetensors")
+assert not any(name.partition(".")[0] == "lorasb" for name in sys.modules)
+"""
+
+
+def test_a_process_without_this_package_computes_the_same(tmp_path):
+    tiny_llama(0).save_pretrained(tmp_path / "base")
+    model = trained(tiny_llama(0), LLAMA_TARGETS)
+    export_lora(model, tmp_path / "lora")
+    save_file({"input_ids": IDS}, tmp_path / "ids.safetensors")
+    done = subprocess.run(
+        [sys.executable, "-c", READER], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    found = load_file(tmp_path / "logits.safetensors")["logits"]
+    torch.testing.assert_close(found, logits(model), rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(found, logits(tiny_llama(0)), atol=0.1)
+
+
+def test_update_is_exact_and_unscaled(tmp_path):
+    model = trained(tiny_llama(0), LLAMA_TARGETS)
+    export_lora(model, tmp_path)
+    config = json.loads((tmp_path / "adapter_config.json").read_text())
+    assert (config["peft_type"], config["r"], config["lora_alpha"]) == ("LORA", 4, 4)
+    assert config["target_modules"] == sorted(LLAMA_TARGETS)
+    tensors = load_file(tmp_path / "adapter_model.safetensors")
+    layers = {n: m for n, m in model.named_modules() if isinstance(m, LoraXSLayer)}
+    assert len(tensors) == 2 * len(layers)
+    for name, layer in layers.items():
+        A, B = (tensors[f"{name}.lora_{part}.weight"] for part in "AB")
+        assert A.dtype == B.dtype == torch.float32
+        assert torch.equal(A, layer.lora_xs_A["default"])
+        s, R = 0.5, layer.lora_xs_R["default"].detach().double()
+        expected = s * layer.lora_xs_B["default"].double() @ R
+        torch.testing.assert_close(B.double(), expected, rtol=0, atol=1e-6)  # float32
+
+
+def test_conv1d(tmp_path):
+    model = trained(tiny_gpt2(0), GPT2_TARGETS)
+    export_lora(model, tmp_path)
+    assert_same_model(peft.PeftModel.from_pretrained(tiny_gpt2(0), tmp_path), model)
+
+
+def test_task_head_is_kept(tmp_path):
+    model = trained(tiny_bert(0), BERT_TARGETS, modules_to_save=["classifier"], task_type="SEQ_CLS")
+    export_lora(model, tmp_path)
+    loaded = peft.PeftModel.from_pretrained(tiny_bert(0), tmp_path)
+    assert_same_model(loaded, model)
+    head = loaded.get_base_model().classifier
+    assert not torch.equal(head.weight, tiny_bert(0).classifier.weight)
+
+
+@pytest.mark.parametrize(
+    ("targets", "options"),
+    [
+        (r".*\.1\.mlp\.(up|down)_proj", {}),
+        (["q_proj", "up_proj"], {"layers_to_transform": [1]}),
+        (["q_proj"], {"exclude_modules": ["0.self_attn.q_proj"]}),
+        (["q_proj"], {"save_bases": False}),
+    ],
+)
+def test_the_same_modules_are_adapted(targets, options, tmp_path):
+    model = trained(tiny_llama(0), targets, **options)
+    export_lora(model, tmp_path)
+    loaded = peft.PeftModel.from_pretrained(tiny_llama(0), tmp_path)
+    assert_same_model(loaded, model)
+    names = {
+        name.removesuffix(".lora_A")
+        for name, _ in loaded.named_modules()
+        if name.endswith("lora_A")
+    }
+    assert names == {n for n, m in model.named_modules() if isinstance(m, LoraXSLayer)}
+
+
+def test_one_of_several_adapters(tmp_path):
+    model = trained(tiny_llama(0), ["q_proj"])
+    expected = logits(model)
+    model.add_adapter("other", LoraXSConfig(r=2, target_modules=["up_proj"]))
+    export_lora(model, tmp_path)
+    found = logits(peft.PeftModel.from_pretrained(tiny_llama(0), tmp_path))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_low_precision_models_export_float32(tmp_path):
+    model = trained(tiny_llama(0).bfloat16(), LLAMA_TARGETS)
+    export_lora(model, tmp_path)
+    tensors = load_file(tmp_path / "adapter_model.safetensors")
+    assert {value.dtype for value in tensors.values()} == {torch.float32}
+
+
+def test_same_adapter_same_bytes(tmp_path):
+    for name in ("a", "b"):
+        export_lora(trained(tiny_llama(0), LLAMA_TARGETS), tmp_path / name)
+    for path in (tmp_path / "a").iterdir():
+        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
+
+
+def test_other_adapters_are_refused(tmp_path: Path):
+    plain = peft.get_peft_model(tiny_llama(0), peft.LoraConfig(target_modules=["q_proj"]))
+    with pytest.raises(UserError, match="no lora_xs adapter 'default'"):
+        export_lora(plain, tmp_path)
+    with pytest.raises(UserError, match="no lora_xs adapter 'other'"):
+        export_lora(trained(tiny_llama(0), ["q_proj"]), tmp_path, "other")
+    assert not list(tmp_path.iterdir())
