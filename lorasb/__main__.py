@@ -1,36 +1,103 @@
-"""The command line: `python -m lorasb VERB ...`, one verb for each rule that computes."""
+"""The command line: `python -m lorasb VERB ...`, one verb a rule that computes, by the rule's name.
+
+A verb is a function; its parameters are the options. The parameter `cell` stands for the
+coordinates of one.
+"""
 
 from __future__ import annotations
 
 import argparse
-import json
+import inspect
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
 
 from lorasb.errors import UserError
-from lorasb.grid import Cell
+from lorasb.study.cells import Cell, Point
+from lorasb.study.study import Study
 
-Arguments = argparse.Namespace
+
+@dataclass(frozen=True)
+class Verb:
+    """Where the function of a verb is, what it does, and whether it computes for long."""
+
+    module: str
+    text: str
+    computes: bool = False
+
+
+VERBS = {
+    "prepare-task": Verb("stages.prepare_task", "tokenise the splits of a task"),
+    "estimate-gradient": Verb(
+        "stages.estimate_gradient", "gradient at the base model", computes=True
+    ),
+    "factorize-gradient": Verb("stages.factorize", "SVD of the first step", computes=True),
+    "factorize-weights": Verb("stages.factorize", "SVD of the adapted weights", computes=True),
+    "train": Verb("stages.train", "train one cell", computes=True),
+    "predict": Verb("stages.predict", "predict with a trained cell", computes=True),
+    "score": Verb("stages.score", "metrics and per-item scores of all cells of a task"),
+    "probe-directions": Verb(
+        "stages.probe_directions", "updates against full fine-tuning's", computes=True
+    ),
+    "measure-spectra": Verb(
+        "stages.measure_spectra", "spectra of a task's gradients", computes=True
+    ),
+    "collect": Verb("stages.collect", "the tidy tables of a study"),
+    "select-lr": Verb("stages.select_lr", "the tables of a study's sweep"),
+    "write-names": Verb("stages.write_names", "labels and order of what a study's tables name"),
+    "check-exact-claims": Verb("stages.check_exact_claims", "claims that need no training run"),
+    "plan": Verb("stages.plan", "cells, GPU hours, memory and disk of a study"),
+    "publish": Verb("stages.publish", "copy tables and figures to results/published"),
+    "count": Verb("stages.count", "closed-form parameter counts"),
+    "pretrain": Verb("bundled.pretrain", "build the bundled model again", computes=True),
+    "byte-model": Verb("bundled.byte_model", "build the untrained byte model again"),
+}
+HELP = {
+    "available": "leave out cells that failed",
+    "cell_hash": "refuse to run if the settings have another hash",
+    "output": "the folder to write",
+    "teraflops": "speed of one GPU where none was measured",
+    "threads": "CPU threads",
+}
+
+
+CELL_OPTIONS = {
+    **dict.fromkeys(("study", "model", "task", "variant"), str),
+    **{"rank": int, "lr": str, "seed": int},
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb. Returns 0, or 1 after a line on stderr that says what the user can mend."""
-    arguments = _parser().parse_args(argv)
-    # notes of pinned libraries to their own callers; and PEFT asks the hub for a base model's
-    # configuration each time it saves, which it does not need
-    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
-    warnings.filterwarnings("ignore", message="Could not find a config file")
+    argv = sys.argv[1:] if argv is None else argv
     try:
-        if "threads" in arguments:
-            _prepare_machine(arguments.threads)
-        arguments.run(arguments)
+        options = vars(_parser(argv).parse_args(argv))
+        _run(options.pop("verb"), options)
     except UserError as error:
-        sys.stderr.write(f"lorasb {arguments.verb}: error: {error}\n")
+        sys.stderr.write(f"lorasb {argv[0]}: error: {error}\n")
         return 1
     except BrokenPipeError:
         return 1
     return 0
+
+
+def _run(name: str, options: dict[str, Any]) -> None:
+    # notes of pinned libraries to their own callers; and PEFT asks the hub for a base model's
+    # configuration each time it saves, which it does not need
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+    warnings.filterwarnings("ignore", message="Could not find a config file")
+    function = _function(name)
+    parameters = _parameters(function)
+    if VERBS[name].computes:
+        threads = options.pop("threads")
+        _prepare_machine(threads)
+        options |= {"threads": threads or 1} if "threads" in parameters else {}
+    if "cell" in parameters:
+        options["cell"] = _cell({key: options.pop(key) for key in CELL_OPTIONS})
+    function(**options)
 
 
 def _prepare_machine(threads: int | None) -> None:
@@ -44,213 +111,64 @@ def _prepare_machine(threads: int | None) -> None:
         torch.set_num_threads(threads)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m lorasb", description="Steps of the benchmark; run from the project's root."
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    task = ("study", "model", "task")
-    cell = (*task, "variant", "rank", "lr", "seed")
-    threads = "threads"
-    _verb(verbs, "prepare", _prepare, task, "tokenise the splits of a task")
-    _verb(
-        verbs,
-        "estimate-gradient",
-        _estimate,
-        (*task, "samples", "seed", threads),
-        "gradient at the base model",
-    )
-    _verb(
-        verbs,
-        "factorize-gradient",
-        _factorize_gradient,
-        (*task, "samples", "seed", threads),
-        "SVD of the step",
-    )
-    _verb(
-        verbs,
-        "factorize-weights",
-        _factorize_weights,
-        ("study", "model", threads),
-        "SVD of weights",
-    )
-    train = _verb(verbs, "train", _train, (*cell, threads), "train one cell")
-    train.add_argument("--cell-hash", help="refuse to run if the settings have another hash")
-    _verb(verbs, "predict", _predict, (*cell, threads), "predict with a trained cell")
-    for name, run, arguments, text in (
-        ("score", _score, (*task, "split"), "metrics and per-item scores of all cells of a task"),
-        ("directions", _directions, (*task, threads), "updates against full fine-tuning's"),
-        ("collect", _collect, ("study",), "the tidy tables of a study"),
-        ("collect-sweep", _collect_sweep, ("study",), "the tables of a study's sweep"),
-        ("publish", _publish, ("study",), "copy tables to results/published"),
-    ):
-        verb = _verb(verbs, name, run, arguments, text)
-        verb.add_argument("--available", action="store_true", help="leave out cells that failed")
-    _verb(verbs, "measure-spectra", _spectra, (*task, threads), "spectra of a task's gradients")
-    plan = _verb(verbs, "plan", _plan, ("study",), "cells, GPU hours, memory and disk of a study")
-    plan.add_argument("--teraflops", type=float, help="speed of one GPU where none was measured")
-    _verb(verbs, "check-claims", _check_claims, ("study",), "claims that need no training run")
-    _verb(verbs, "count", _count, ("model", "method", "rank"), "closed-form parameter counts")
-    pretrain = _verb(verbs, "pretrain", _pretrain, (threads,), "build the bundled model again")
-    pretrain.add_argument("--output", required=True)
-    byte_model = _verb(verbs, "byte-model", _byte_model, (), "build the untrained byte model again")
-    byte_model.add_argument("--output", required=True)
+    for name, verb in VERBS.items():
+        subparser = verbs.add_parser(name, help=verb.text, description=verb.text)
+        if argv and name == argv[0]:  # no other module is imported
+            _add_options(subparser, _parameters(_function(name)), computes=verb.computes)
     return parser
 
 
-def _verb(
-    verbs: argparse._SubParsersAction[argparse.ArgumentParser],
-    name: str,
-    run: Callable[[Arguments], None],
-    arguments: Sequence[str],
-    text: str,
-) -> argparse.ArgumentParser:
-    verb = verbs.add_parser(name, help=text, description=text)
-    for argument in arguments:
-        number = argument in {"rank", "samples", "seed", "threads"}
-        optional = {"threads", "rank"} if name == "count" else {"threads"}
-        verb.add_argument(
-            f"--{argument}", type=int if number else str, required=argument not in optional
-        )
-    verb.set_defaults(run=run)
-    return verb
+def _add_options(
+    parser: argparse.ArgumentParser, parameters: Mapping[str, inspect.Parameter], *, computes: bool
+) -> None:
+    for name, parameter in parameters.items():
+        optional = parameter.default is not parameter.empty
+        if name == "cell":
+            for key, kind in CELL_OPTIONS.items():
+                parser.add_argument(f"--{key}", type=kind, required=True)
+        elif parameter.annotation is bool:
+            parser.add_argument(_flag(name), action="store_true", help=HELP.get(name))
+        elif name != "threads":
+            parser.add_argument(
+                _flag(name),
+                type=_type(parameter.annotation),
+                required=not optional,
+                default=parameter.default if optional else None,
+                help=HELP.get(name),
+            )
+    if computes:
+        parser.add_argument("--threads", type=int, help=HELP["threads"])
 
 
-def _cell(arguments: Arguments) -> Cell:
-    return Cell(
-        arguments.study,
-        arguments.model,
-        arguments.task,
-        arguments.variant,
-        arguments.rank,
-        arguments.lr,
-        arguments.seed,
-    )
+def _function(name: str) -> Callable[..., None]:
+    module = import_module(f"lorasb.{VERBS[name].module}")
+    function: Callable[..., None] = getattr(module, name.replace("-", "_"))
+    return function
 
 
-def _prepare(arguments: Arguments) -> None:
-    from lorasb.stages.prepare_task import prepare_task
-
-    prepare_task(arguments.study, arguments.model, arguments.task)
+def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(function, eval_str=True).parameters
 
 
-def _estimate(arguments: Arguments) -> None:
-    from lorasb.stages.estimate_gradient import estimate_gradient
-
-    estimate_gradient(
-        arguments.study, arguments.model, arguments.task, arguments.samples, arguments.seed
-    )
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
-def _factorize_gradient(arguments: Arguments) -> None:
-    from lorasb.stages.factorize import factorize_gradient
-
-    factorize_gradient(
-        arguments.study, arguments.model, arguments.task, arguments.samples, arguments.seed
-    )
+def _type(annotation: Any) -> type:
+    """What converts an option's text; an optional one is of its first type."""
+    found: type = getattr(annotation, "__args__", (annotation,))[0]
+    return found
 
 
-def _factorize_weights(arguments: Arguments) -> None:
-    from lorasb.stages.factorize import factorize_weights
-
-    factorize_weights(arguments.study, arguments.model)
-
-
-def _train(arguments: Arguments) -> None:
-    from lorasb.stages.train import train_cell
-
-    train_cell(_cell(arguments), arguments.cell_hash)
-
-
-def _predict(arguments: Arguments) -> None:
-    from lorasb.stages.predict import predict_cell
-
-    predict_cell(_cell(arguments))
-
-
-def _score(arguments: Arguments) -> None:
-    from lorasb.collect import score_task
-
-    score_task(
-        arguments.study,
-        arguments.model,
-        arguments.task,
-        arguments.split,
-        available=arguments.available,
-    )
-
-
-def _directions(arguments: Arguments) -> None:
-    from lorasb.probes.updates import probe_directions
-
-    probe_directions(
-        arguments.study, arguments.model, arguments.task, available=arguments.available
-    )
-
-
-def _spectra(arguments: Arguments) -> None:
-    from lorasb.probes.spectra import measure_spectra
-
-    measure_spectra(arguments.study, arguments.model, arguments.task)
-
-
-def _collect(arguments: Arguments) -> None:
-    from lorasb.collect import collect
-
-    collect(arguments.study, available=arguments.available)
-
-
-def _collect_sweep(arguments: Arguments) -> None:
-    from lorasb.collect import collect_sweep
-
-    collect_sweep(arguments.study, available=arguments.available)
-
-
-def _plan(arguments: Arguments) -> None:
-    from lorasb.stages.plan import TERAFLOPS, summary
-
-    sys.stdout.write(summary(arguments.study, arguments.teraflops or TERAFLOPS))
-
-
-def _check_claims(arguments: Arguments) -> None:
-    from lorasb.claims.ledger import write_exact_claims
-
-    write_exact_claims(arguments.study)
-
-
-def _publish(arguments: Arguments) -> None:
-    from lorasb.stages.publish import publish
-
-    publish(arguments.study, available=arguments.available)
-
-
-def _count(arguments: Arguments) -> None:
-    from lorasb.config import read as config
-    from lorasb.methods.counts import count_report
-    from lorasb.methods.registry import variant_method
-    from lorasb.models.spec import ModelSpec
-
-    method = variant_method(arguments.method)
-    spec = ModelSpec.from_config(config.load_model_config(arguments.model))
-    names = {"model": arguments.model, "method": arguments.method}
-    report = names | count_report(spec, method.count, arguments.rank or 0)
-    sys.stdout.write(json.dumps(report, indent=2) + "\n")
-
-
-def _pretrain(arguments: Arguments) -> None:
-    from pathlib import Path
-
-    from lorasb.bundled.pretrain import pretrain
-
-    pretrain(Path(arguments.output), threads=arguments.threads or 1)
-
-
-def _byte_model(arguments: Arguments) -> None:
-    from pathlib import Path
-
-    from lorasb.bundled.byte_model import write_byte_model
-
-    write_byte_model(Path(arguments.output))
+def _cell(values: dict[str, Any]) -> Cell:
+    study = Study.load(values["study"])
+    point = Point(*(values[name] for name in Point._fields))
+    return study.cell(point, values["lr"], values["seed"])
 
 
 if __name__ == "__main__":

@@ -24,6 +24,14 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def no_study_read() -> None:
+    """Each test reads the files that it finds or writes."""
+    from lorasb.study.study import Study
+
+    Study.load.cache_clear()
+
+
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the project without results, as working directory."""

@@ -24,10 +24,10 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=PAD, eos_token=EOS)
 
 
-def write_byte_model(folder: Path) -> None:
+def byte_model(output: Path) -> None:
     """Write tokenizer and an untrained model of 0.1 M parameters; the same bytes each time."""
     tokenizer = build_tokenizer()
     random = generator(0, "byte-model")
     model = new_llama(len(tokenizer), random, width=64, layers=2, positions=2048)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    model.save_pretrained(output)
+    tokenizer.save_pretrained(output)

@@ -4,15 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import asdict
-from pathlib import Path
 
-import pandas as pd
-
-from lorasb import grid
 from lorasb.claims.theorems import Check, checks
-from lorasb.config import read as config
-from lorasb.files import atomic
 from lorasb.methods import counts
 from lorasb.models.spec import ModelSpec
 from lorasb.seeding import generator
@@ -35,13 +28,6 @@ STARTS = [
 WEIGHT = 0.01  # a weight of usual size in a language model
 
 
-def write_exact_claims(study: str) -> None:
-    """Rule `check_exact_claims`: `exact_claims.csv` of a study; the same for every study."""
-    rows = [asdict(check) | {"holds": check.holds} for check in exact_claims()]
-    with atomic(Path(grid.TABLES.format(study=study)) / "exact_claims.csv") as partial:
-        pd.DataFrame(rows).to_csv(partial, index=False)
-
-
 def exact_claims() -> Iterator[Check]:
     """All checks that need no run."""
     yield from checks(generator(0, "theorems"))
@@ -52,7 +38,7 @@ def exact_claims() -> Iterator[Check]:
 def trainable_claims() -> Iterator[Check]:
     """LoRA-SB's numbers against LoRA's, by the closed forms of `lorasb.methods.counts`."""
     for model, lora_rank, rank in RATIOS:
-        spec = ModelSpec.from_config(config.load_model_config(model))
+        spec = ModelSpec.load(model)
         shapes, _, head = counts.model_shapes(spec, spec.kinds[0], 2)
         lora, small = counts.lora(shapes, lora_rank), counts.lora_sb(shapes, rank)
         pair = f"{spec.label}, LoRA-SB r = {rank}, LoRA r = {lora_rank}"

@@ -17,40 +17,40 @@ from lorasb.errors import UserError
 CONFIG = Path("config")
 # whose files may state `extends`, the name of another one, and then only what differs from it
 EXTENDABLE = {"study", "task", "model"}
-Mapping = dict[str, Any]
+Data = dict[str, Any]
 
 
-def load_config() -> Mapping:
+def load_config() -> Data:
     """`config/config.yaml`: which study to run."""
     return read_yaml(CONFIG / "config.yaml", "config")
 
 
-def load_defaults() -> Mapping:
+def load_defaults() -> Data:
     """`config/defaults.yaml`: the settings that a study does not change."""
     return read_yaml(CONFIG / "defaults.yaml", "settings")
 
 
-def load_study(name: str) -> Mapping:
+def load_study(name: str) -> Data:
     """`config/studies/{name}.yaml`."""
     return _load("study", "studies", name)
 
 
-def load_model_config(name: str) -> Mapping:
+def load_model_config(name: str) -> Data:
     """`config/models/{name}.yaml`."""
     return _load("model", "models", name)
 
 
-def load_task_config(name: str) -> Mapping:
+def load_task_config(name: str) -> Data:
     """`config/tasks/{name}.yaml`."""
     return _load("task", "tasks", name)
 
 
-def load_protocol(name: str) -> Mapping:
+def load_protocol(name: str) -> Data:
     """`config/protocols/{name}.yaml`: settings between the defaults and those of a study."""
     return _load("protocol", "protocols", name)
 
 
-def load_variant(name: str) -> Mapping:
+def load_variant(name: str) -> Data:
     """`config/methods/{name}.yaml`: a method with fixed arguments."""
     return _load("variant", "methods", name)
 
@@ -60,7 +60,7 @@ def names(folder: str) -> list[str]:
     return sorted(path.stem for path in (CONFIG / folder).glob("*.yaml"))
 
 
-def merge(base: Mapping, changes: Mapping) -> Mapping:
+def merge(base: Data, changes: Data) -> Data:
     """`base` with `changes` laid over it, key by key at every depth. Neither is modified."""
     merged = copy.deepcopy(base)
     for key, value in changes.items():
@@ -71,7 +71,7 @@ def merge(base: Mapping, changes: Mapping) -> Mapping:
     return merged
 
 
-def read_yaml(path: Path, schema: str) -> Mapping:
+def read_yaml(path: Path, schema: str) -> Data:
     """Read one YAML file and check it against `lorasb/config/schemas/{schema}.schema.yaml`.
 
     Raises
@@ -81,7 +81,7 @@ def read_yaml(path: Path, schema: str) -> Mapping:
     """
     data = _parse(path)
     check(data, schema, str(path))
-    return cast(Mapping, data)
+    return cast(Data, data)
 
 
 def _parse(path: Path) -> Any:
@@ -123,7 +123,7 @@ def _explain(error: Any) -> str:
     return f"{message}; {hint}" if hint else message
 
 
-def _load(kind: str, folder: str, name: str) -> Mapping:
+def _load(kind: str, folder: str, name: str) -> Data:
     path = CONFIG / folder / f"{name}.yaml"
     if CONFIG.is_dir() and not path.exists():
         raise UserError(unknown(kind, name, names(folder)) + f" (there is no {path})")
@@ -131,7 +131,7 @@ def _load(kind: str, folder: str, name: str) -> Mapping:
         return read_yaml(path, kind)
     data = _extended(kind, folder, [name])
     check(data, kind, str(path))
-    return cast(Mapping, data)
+    return cast(Data, data)
 
 
 def _extended(kind: str, folder: str, chain: list[str]) -> Any:

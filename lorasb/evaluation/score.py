@@ -13,7 +13,7 @@ import pandas as pd
 
 from lorasb.errors import UserError
 from lorasb.files import atomic, read_jsonl
-from lorasb.grid import COLUMNS
+from lorasb.study.cells import COLUMNS
 from lorasb.tasks.answers import COMPARATORS, EXTRACTORS
 from lorasb.tasks.metrics import compute
 from lorasb.tasks.prepare import read_split
@@ -53,8 +53,9 @@ def score_cells(
 ) -> None:
     """Score the prediction files of many cells of one task and split; write two tables.
 
-    A cell is its columns (`lorasb.grid.COLUMNS`) and its predictions. `metrics_path` becomes a CSV
-    file with one row a cell and metric, `items_path` a parquet file with one row a cell and item.
+    A cell is its columns (`lorasb.study.cells.COLUMNS`) and its predictions. `metrics_path` becomes
+    a CSV file with one row a cell and metric, `items_path` a parquet file with one row a cell and
+    item.
     `set` names the evaluation set; rows where it is empty are of the whole split, and the value of
     a split with several sets is the mean of theirs.
 

@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel, TrainerCallback
+    from transformers import PreTrainedModel
 
     from lorasb.methods.counts import Counts
     from lorasb.start.factors import Svd
 
+# what a method may need that starts with an estimated gradient
+NEEDS_GRADIENT = frozenset({"gradient", "gradient_factors"})
 # a PreTrainedModel, or the PeftModel around one; neither library has types for them
 Network = Any
 
@@ -29,8 +31,7 @@ class Context:
     """What a method may know of the cell it is applied to."""
 
     rank: int
-    learning_rate: float
-    # that of a start which is a first step
+    # eta of a start that is a first step
     start_learning_rate: float
     # how a method that decomposes a step itself is to do it
     svd: Svd
@@ -90,7 +91,3 @@ class Method(ABC):
 
         trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         return torch.optim.AdamW(trained, lr=learning_rate, weight_decay=weight_decay)
-
-    def callbacks(self) -> list[TrainerCallback]:
-        """Callbacks of the training loop; none unless a method needs them."""
-        return []

@@ -1,17 +1,20 @@
-"""From a method's name to its class. A method is one file in `lorasb/methods/`."""
+"""From a name to a method, and from a variant's name to a method with its arguments."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from lorasb.config.read import load_variant, unknown
+from lorasb.config import read as config
 from lorasb.errors import UserError
+from lorasb.methods.method import NEEDS_GRADIENT
 
 if TYPE_CHECKING:
     from lorasb.methods.method import Method
 
-# name -> module of lorasb.methods that defines the class `METHOD`
+# name -> module of lorasb.methods that has the class `METHOD`
 _METHODS = {
     "base": "untrained",
     "full": "full",
@@ -21,6 +24,32 @@ _METHODS = {
     "lora-xs": "lora_xs",
     "peft": "peft.method",
 }
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A method with fixed arguments, as a file in `config/methods/` has it."""
+
+    name: str
+    label: str
+    method_name: str
+    arguments: config.Data
+    # training samples of the gradient; None: as many as the study says
+    samples: int | None
+    # of figures: colour, marker and line, where it has its own
+    style: Mapping[str, str]
+    method: Method
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """What its file says, ready for JSON."""
+        return {
+            "name": self.name,
+            "label": self.label,
+            "method": self.method_name,
+            "arguments": self.arguments,
+            "samples": self.samples,
+        }
 
 
 def method_names() -> list[str]:
@@ -37,12 +66,27 @@ def get_method(name: str) -> type[Method]:
         If no method has that name.
     """
     if name not in _METHODS:
-        raise UserError(unknown("method", name, method_names()))
+        raise UserError(config.unknown("method", name, method_names()))
     method: type[Method] = import_module(f"lorasb.methods.{_METHODS[name]}").METHOD
     return method
 
 
-def variant_method(variant: str) -> Method:
-    """The method of `config/methods/{variant}.yaml` with the arguments that it fixes."""
-    data = load_variant(variant)
-    return get_method(data["method"])(**data.get("arguments", {}))
+def load_variant(name: str) -> Variant:
+    """The variant of that name, its method made.
+
+    Raises
+    ------
+    UserError
+        If there is none, or if its file does not fit its method.
+    """
+    data = config.load_variant(name)
+    arguments, samples = data.get("arguments", {}), data.get("samples")
+    method = get_method(data["method"])(**arguments)
+    if samples is not None and not method.needs & NEEDS_GRADIENT:
+        raise UserError(
+            f"config/methods/{name}.yaml: samples: the method '{data['method']}' starts from no "
+            "gradient; remove the key"
+        )
+    return Variant(
+        name, data["label"], data["method"], arguments, samples, data.get("style", {}), method
+    )

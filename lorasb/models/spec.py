@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal
 
+from lorasb.config.read import load_model_config
 from lorasb.errors import UserError
 
 if TYPE_CHECKING:
@@ -30,6 +31,11 @@ class ModelSpec:
     kinds: Sequence[Kind]
     target_modules: Sequence[str]
     task_head: Sequence[str]
+
+    @classmethod
+    def load(cls, name: str) -> ModelSpec:
+        """The model of `config/models/{name}.yaml`."""
+        return cls.from_config(load_model_config(name))
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> ModelSpec:

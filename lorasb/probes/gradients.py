@@ -8,14 +8,13 @@ docs/directions.md explains every column.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from lorasb.grid import Cell
 from lorasb.linalg.measures import (
     RandomBases,
     best_rank_cosine,
@@ -29,9 +28,10 @@ from lorasb.linalg.measures import (
 )
 from lorasb.models.layers import oriented_weight
 from lorasb.probes.replay import Moment, base_weights
-from lorasb.resolve import Resolved
 from lorasb.seeding import generator
 from lorasb.start.gradients import batch_loss, estimate_gradients
+from lorasb.study.cells import Cell
+from lorasb.study.study import Resolved
 from lorasb.tasks.collate import Batch, Collator
 from lorasb.training.setup import load_base
 
@@ -71,7 +71,7 @@ class Probe:
         network, tokenizer = load_base(resolved, seed)
         self.network = network.float()
         self.settings = resolved.settings
-        self.targets = resolved.model["target_modules"]
+        self.targets = resolved.model.target_modules
         self.base = base_weights(self.network, resolved)
         self.start = {
             name: value.detach().clone() for name, value in self.network.named_parameters()
@@ -126,52 +126,70 @@ class Probe:
             weight.copy_(self.base[name] + update.to(weight.device))
 
 
-def gradient_rows(cell: Cell, moments: Iterable[Moment], probe: Probe) -> list[dict[str, Any]]:
-    """One row a kept step and adapted weight."""
-    rows: list[dict[str, Any]] = []
-    first: Subspaces = {}
-    place: _Place | None = None
-    for moment in moments:
-        if place is None:
-            place = _measured(cell, moment, probe, first)
-            continue
-        rows += _rows(cell, place, _move_values(place, moment, probe))
-        if _same(place.moment, moment):
+class GradientRows:
+    """One row a kept step and adapted weight of a cell, from its moments in order."""
+
+    def __init__(self, cell: Cell, probe: Probe) -> None:
+        self.cell, self.probe = cell, probe
+        self._rows: list[dict[str, Any]] = []
+        self._first: Subspaces = {}
+        self._place: _Place | None = None
+
+    def add(self, moment: Moment) -> None:
+        """Measure a moment, and the way to it from the one before."""
+        if self._place is None:
+            self._place = self._measured(moment)
+            return
+        self._write(self._place, _move_values(self._place, moment, self.probe))
+        if _same(self._place.moment, moment):
             # the first step of a warm-up moves nothing
-            place = replace(place, moment=moment)
+            self._place = replace(self._place, moment=moment)
         else:
-            place = _measured(cell, moment, probe, first)
-    if place is not None:
-        rows += _rows(cell, place, {})
-    return rows
+            self._place = self._measured(moment)
 
+    def finished(self) -> list[dict[str, Any]]:
+        """All rows, once there is no moment left."""
+        if self._place is not None:
+            self._write(self._place, {})
+            self._place = None
+        return self._rows
 
-def _measured(cell: Cell, moment: Moment, probe: Probe, first: Subspaces) -> _Place:
-    """All that concerns one step; the first one's subspaces are left in `first`."""
-    gradients = probe.gradients(moment)
-    own = probe.trained_gradients(moment)
-    equivalent = moment.change_along(own)
-    adam = moment.change_along([gradient.sign() for gradient in own])
-    bases = {name: orthonormal(pair) for name, pair in _bases(moment).items()}
-    values: dict[str, Values] = {}
-    for name, gradient in gradients.items():
-        left, singular, right = torch.linalg.svd(gradient, full_matrices=False)
-        rank = cell.rank or probe.top
-        subspace = (left[:, :rank], right[:rank].T)
-        start = first.setdefault(name, subspace)
-        values[name] = {
-            "gradient_norm": gradient.norm().item(),
-            "gradient_effective_rank": effective_rank(singular),
-            "equivalent_cosine": cosine(equivalent[name], gradient),
-            "equivalent_error": relative_error(equivalent[name], gradient),
-            "adam_cosine": cosine(adam[name], gradient.sign()),
-            **_angle_values(start, subspace),
-        }
-        if cell.rank:
-            values[name] |= _rank_values(gradient, singular, cell.rank, probe.random)
-        if name in bases:
-            values[name] |= _subspace_values(gradient, bases[name])
-    return _Place(moment, probe.loss(moment.updates, moment.carried), gradients, values)
+    def _measured(self, moment: Moment) -> _Place:
+        """All that concerns one step."""
+        rank = self.cell.rank
+        gradients = self.probe.gradients(moment)
+        own = self.probe.trained_gradients(moment)
+        equivalent = moment.change_along(own)
+        adam = moment.change_along([gradient.sign() for gradient in own])
+        bases = {name: orthonormal(pair) for name, pair in _bases(moment).items()}
+        values: dict[str, Values] = {}
+        for name, gradient in gradients.items():
+            left, singular, right = torch.linalg.svd(gradient, full_matrices=False)
+            size = rank or self.probe.top
+            subspace = (left[:, :size], right[:size].T)
+            start = self._first.setdefault(name, subspace)
+            values[name] = {
+                "gradient_norm": gradient.norm().item(),
+                "gradient_effective_rank": effective_rank(singular),
+                "equivalent_cosine": cosine(equivalent[name], gradient),
+                "equivalent_error": relative_error(equivalent[name], gradient),
+                "adam_cosine": cosine(adam[name], gradient.sign()),
+                **_angle_values(start, subspace),
+            }
+            if rank:
+                values[name] |= _rank_values(gradient, singular, rank, self.probe.random)
+            if name in bases:
+                values[name] |= _subspace_values(gradient, bases[name])
+        loss = self.probe.loss(moment.updates, moment.carried)
+        return _Place(moment, loss, gradients, values)
+
+    def _write(self, place: _Place, moves: dict[str, Values]) -> None:
+        columns: dict[str, Any] = {name: getattr(self.cell, name) for name in COLUMNS[:5]}
+        columns |= {"step": place.moment.step, "loss": place.loss}
+        self._rows += [
+            columns | {"module": name} | values | moves.get(name, {})
+            for name, values in place.values.items()
+        ]
 
 
 def _bases(moment: Moment) -> dict[str, tuple[Tensor, Tensor]]:
@@ -236,12 +254,3 @@ def _same(one: Moment, other: Moment) -> bool:
         *((value, other.carried[name]) for name, value in one.carried.items()),
     ]
     return all(torch.equal(a, b) for a, b in pairs)
-
-
-def _rows(cell: Cell, place: _Place, moves: dict[str, Values]) -> list[dict[str, Any]]:
-    columns: dict[str, Any] = {name: getattr(cell, name) for name in COLUMNS[:5]}
-    columns |= {"step": place.moment.step, "loss": place.loss}
-    return [
-        columns | {"module": name} | values | moves.get(name, {})
-        for name, values in place.values.items()
-    ]

@@ -11,11 +11,10 @@ from torch import Tensor, nn
 
 from lorasb.errors import UserError
 from lorasb.files import load_tensors
-from lorasb.grid import Cell
 from lorasb.methods.method import Method, Network
-from lorasb.methods.registry import variant_method
 from lorasb.models.layers import PREFIX, matching_modules, oriented_weight
-from lorasb.resolve import Resolved
+from lorasb.study.cells import Cell
+from lorasb.study.study import Resolved, Study
 from lorasb.training.setup import context, load_base
 
 # of a central difference, relative to the parameters: exact where weights are products of two
@@ -66,7 +65,7 @@ class Moment:
         return moved
 
 
-def replay(cell: Cell, resolved: Resolved, rows: int) -> Iterator[Moment]:
+def replay(study: Study, cell: Cell, rows: int) -> Iterator[Moment]:
     """The cell at each step that it kept, in float32; `rows` is the number of training rows.
 
     Raises
@@ -74,12 +73,13 @@ def replay(cell: Cell, resolved: Resolved, rows: int) -> Iterator[Moment]:
     UserError
         If what was kept does not fit the cell.
     """
+    resolved = study.resolved(cell.model, cell.task)
     network, _ = load_base(resolved, cell.seed)
     network = network.float()
     base = base_weights(network, resolved)
     names = {name for name, _ in network.named_parameters()}
-    method = variant_method(cell.variant)
-    model = method.attach(network, context(cell, resolved, rows)).eval()
+    method = study.variants[cell.variant].method
+    model = method.attach(network, context(study, cell, rows)).eval()
     trained = {name: value for name, value in model.named_parameters() if value.requires_grad}
     besides = {
         name: plain
@@ -108,7 +108,7 @@ def replay(cell: Cell, resolved: Resolved, rows: int) -> Iterator[Moment]:
 
 def base_weights(network: nn.Module, resolved: Resolved) -> dict[str, Tensor]:
     """Copies of the weights that are to be adapted, (out, in)."""
-    modules = matching_modules(network, resolved.model["target_modules"])
+    modules = matching_modules(network, resolved.model.target_modules)
     return {name: oriented_weight(module).clone() for name, module in modules.items()}
 
 

@@ -1,6 +1,6 @@
 """How low in rank a gradient is, and whether other samples lead to the same subspace.
 
-For each estimated gradient g of a task, adapted weight and rank k; rule `measure_spectra`:
+For each estimated gradient g of a task, adapted weight and rank k:
 
 - `gradient_share`, `sign_share`: share of the squared Frobenius norm that the best rank-k
   approximation of g, and of sign(g), keeps (Eckart-Young);
@@ -11,19 +11,10 @@ For each estimated gradient g of a task, adapted weight and rank k; rule `measur
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Collection, Iterable, Mapping
-from pathlib import Path
-from typing import Any
 
-import pandas as pd
 import torch
 from torch import Tensor
-from tqdm import tqdm
-
-from lorasb import grid
-from lorasb.files import atomic, load_tensors
-from lorasb.resolve import gradients
 
 Estimate = tuple[int, int]  # number of samples, seed
 
@@ -31,29 +22,6 @@ COLUMNS = [
     *("model", "task", "samples", "seed", "module", "rank"),
     *("gradient_share", "sign_share", "left_overlap", "right_overlap"),
 ]
-
-
-def measure_spectra(study: str, model: str, task: str) -> None:
-    """Rule `measure_spectra`: one row an estimate, adapted weight and rank.
-
-    None for a study that keeps nothing along training.
-    """
-    names = {"study": study, "model": model, "task": task}
-    rows: list[dict[str, Any]] = []
-    estimates = gradients(study, model, task)
-    loaded = {
-        (samples, seed): load_tensors(
-            Path(grid.GRADIENT.format(**names, samples=samples, seed=seed)) / "gradient.safetensors"
-        )
-        for samples, seed in estimates
-    }
-    modules = next(iter(loaded.values()), {})
-    ranks = {cell.rank for cell in grid.final_cells(study) if cell.rank}
-    for module in tqdm(modules, desc="spectra", file=sys.stderr, disable=None):
-        found = spectra({key: tensors[module] for key, tensors in loaded.items()}, ranks)
-        rows += [{"model": model, "task": task, "module": module} | row for row in found]
-    with atomic(grid.SPECTRA.format(**names)) as partial:
-        pd.DataFrame(rows, columns=COLUMNS).to_csv(partial, index=False, float_format="%.7g")
 
 
 def spectra(

@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 
-from lorasb import grid
 from lorasb.files import write_json
 from lorasb.machine import measured
-from lorasb.resolve import resolve
 from lorasb.seeding import generator
 from lorasb.start.gradients import estimate_gradients, save_gradients
+from lorasb.study.paths import DATA, GRADIENT
+from lorasb.study.study import Study
 from lorasb.tasks.collate import Collator
 from lorasb.tasks.prepare import read_split
 from lorasb.training.setup import load_base
@@ -23,12 +23,11 @@ def estimate_gradient(study: str, model: str, task: str, samples: int, seed: int
 
     More samples of a seed include the fewer ones.
     """
-    resolved = resolve(study, model, task)
+    found = Study.load(study)
+    resolved = found.resolved(model, task)
     settings = resolved.settings["gradient"]
     network, tokenizer = load_base(resolved, seed)
-    rows = read_split(
-        Path(grid.DATA.format(study=study, model=model, task=task)) / "train.parquet"
-    ).to_list()
+    rows = read_split(found.folder(DATA, model, task) / "train.parquet").to_list()
     chosen = torch.randperm(len(rows), generator=generator(seed, "gradient"))
     loader: torch.utils.data.DataLoader[Any] = torch.utils.data.DataLoader(
         [rows[index] for index in chosen[:samples].tolist()],  # type: ignore[arg-type]
@@ -39,13 +38,13 @@ def estimate_gradient(study: str, model: str, task: str, samples: int, seed: int
         gradients = estimate_gradients(
             network,
             loader,
-            target_modules=resolved.model["target_modules"],
+            target_modules=resolved.model.target_modules,
             num_samples=samples,
             memory_limit_bytes=settings["memory_limit_bytes"],
             dropout=settings["dropout"],
             reduction=settings["reduction"],
         )
     names = {"study": study, "model": model, "task": task, "samples": samples, "seed": seed}
-    folder = Path(grid.GRADIENT.format(**names))
+    folder = Path(GRADIENT.format(**names))
     save_gradients(gradients, folder / "gradient.safetensors")
     write_json(folder / "gradient.json", cost | {"samples": samples})

@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from lorasb import grid
-from lorasb.config import read as config
 from lorasb.files import load_tensors, write_json
+from lorasb.linalg.svd import Factors
 from lorasb.machine import measured
-from lorasb.resolve import resolve
 from lorasb.seeding import generator
 from lorasb.start.factors import factorize, save_factors
+from lorasb.study.paths import STARTS
+from lorasb.study.study import Study
 
 
 def factorize_gradient(study: str, model: str, task: str, samples: int, seed: int) -> None:
     """Truncated SVD of the first step, at the study's largest rank."""
-    settings = resolve(study, model, task).settings["factors"]
+    found = Study.load(study)
+    settings = found.settings(task)["factors"]
     names = {"study": study, "model": model, "task": task, "samples": samples, "seed": seed}
-    gradients = load_tensors(Path(grid.GRADIENT.format(**names)) / "gradient.safetensors")
+    gradients = load_tensors(STARTS["gradient"].format(**names))
     with measured() as cost:
         factors = factorize(
             gradients,
-            grid.largest_rank(study),
+            found.largest_rank,
             step=settings["step"],
             svd=settings["svd"],
             generator=generator(seed, "svd"),
         )
-    _write_factors(factors, cost, Path(grid.GRADIENT_FACTORS.format(**names)))
+    _write_factors(factors, cost, Path(STARTS["gradient_factors"].format(**names)))
 
 
 def factorize_weights(study: str, model: str) -> None:
@@ -35,19 +35,17 @@ def factorize_weights(study: str, model: str) -> None:
     from lorasb.models.layers import matching_modules, oriented_weight
     from lorasb.training.setup import load_base
 
-    task = config.load_study(study)["tasks"][0]  # the adapted weights are the same for every task
-    resolved = resolve(study, model, task)
-    network, _ = load_base(resolved, seed=0)
-    modules = matching_modules(network, resolved.model["target_modules"])
+    found = Study.load(study)
+    task = next(iter(found.tasks))  # the adapted weights are the same for every task
+    network, _ = load_base(found.resolved(model, task), seed=0)
+    modules = matching_modules(network, found.models[model].target_modules)
     weights = {name: oriented_weight(module) for name, module in modules.items()}
     with measured() as cost:
-        factors = factorize(
-            weights, grid.largest_rank(study), step="none", generator=generator(0, "svd")
-        )
-    _write_factors(factors, cost, Path(grid.WEIGHT_FACTORS.format(study=study, model=model)))
+        factors = factorize(weights, found.largest_rank, step="none", generator=generator(0, "svd"))
+    _write_factors(factors, cost, Path(STARTS["weight_factors"].format(study=study, model=model)))
 
 
-def _write_factors(factors: Any, cost: dict[str, float], folder: Path) -> None:
-    save_factors(factors, folder / "factors.safetensors")
+def _write_factors(factors: dict[str, Factors], cost: dict[str, float], path: Path) -> None:
+    save_factors(factors, path)
     residual = {name: factor.residual for name, factor in factors.items()}
-    write_json(folder / "factors.json", cost | {"residual": residual})
+    write_json(path.with_suffix(".json"), cost | {"residual": residual})

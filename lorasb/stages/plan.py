@@ -1,4 +1,4 @@
-"""What a study will cost before anyone spends it: cells, GPU hours, memory, disk.
+"""Rule `plan`: what a study will cost before anyone spends it: cells, GPU hours, memory, disk.
 
 Hours of training come from the throughput of this study's cells where some have run, else from
 arithmetic and a stated speed: 6 operations a parameter and token for full fine-tuning, 4 for an
@@ -8,25 +8,21 @@ are the prepared rows' medians, or the longest that the settings allow where not
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from statistics import median
 
 import pandas as pd
 
-from lorasb import grid
-from lorasb.collect import FLOAT_BYTES, adapted_shapes, cell_counts
-from lorasb.config import read as config
 from lorasb.errors import UserError
 from lorasb.files import read_json
-from lorasb.grid import Cell
 from lorasb.methods.counts import Counts
-from lorasb.methods.registry import variant_method
 from lorasb.models.load import skeleton
-from lorasb.models.spec import ModelSpec
-from lorasb.resolve import Resolved, gradient_path, resolve
-from lorasb.tasks.task import Task
+from lorasb.study.cells import Cell, Point
+from lorasb.study.counts import FLOAT_BYTES, adapted_shapes, cell_counts
+from lorasb.study.paths import DATA
+from lorasb.study.study import Resolved, Study
 from lorasb.training.schedule import total_steps
 
 TERAFLOPS = 150.0  # what one H100 or A100 keeps up in bfloat16, about; an option of the verb
@@ -47,7 +43,25 @@ class Network:
     dtype_bytes: int
 
 
-def plan(study: str, teraflops: float = TERAFLOPS) -> pd.DataFrame:
+def plan(study: str, teraflops: float = TERAFLOPS) -> None:
+    """Print the plan of a study's final cells as Markdown, with its totals in a line below."""
+    sys.stdout.write(summary(Study.load(study), teraflops))
+
+
+def summary(study: Study, teraflops: float = TERAFLOPS) -> str:
+    """The text that `plan` prints."""
+    table = planned(study, teraflops)
+    disk = table["disk_gb"].sum() + _shared_bytes(study) / 1e9
+    return (
+        f"{table.to_markdown(index=False, floatfmt='.3g')}\n\n"
+        f"{study.name}: {table['cells'].sum()} cells, {table['gpu_hours'].sum():.3g} GPU hours of "
+        f"training at {teraflops:g} teraflops where none were measured, at most "
+        f"{table['memory_gb'].max():.3g} GB of GPU memory, {disk:.3g} GB of disk with gradients "
+        "and factors. Evaluation comes on top.\n"
+    )
+
+
+def planned(study: Study, teraflops: float = TERAFLOPS) -> pd.DataFrame:
     """One row a model, task, variant and rank of a study's final cells.
 
     Columns: `cells`; `steps` and `tokens` of one cell's training; `gpu_hours` of all its cells;
@@ -59,31 +73,24 @@ def plan(study: str, teraflops: float = TERAFLOPS) -> pd.DataFrame:
     UserError
         If the number of training rows is not known, and steps are given in epochs.
     """
-    cells: dict[tuple[str, str, str, int], list[Cell]] = {}
-    for cell in grid.final_cells(study):
-        cells.setdefault((cell.model, cell.task, cell.variant, cell.rank), []).append(cell)
-    return pd.DataFrame([_row(found, teraflops) for found in cells.values()])
-
-
-def summary(study: str, teraflops: float = TERAFLOPS) -> str:
-    """The plan as Markdown, with its totals in a line below."""
-    table = plan(study, teraflops)
-    disk = table["disk_gb"].sum() + _shared_bytes(study) / 1e9
-    return (
-        f"{table.to_markdown(index=False, floatfmt='.3g')}\n\n"
-        f"{study}: {table['cells'].sum()} cells, {table['gpu_hours'].sum():.3g} GPU hours of "
-        f"training at {teraflops:g} teraflops where none were measured, at most "
-        f"{table['memory_gb'].max():.3g} GB of GPU memory, {disk:.3g} GB of disk with gradients "
-        "and factors. Evaluation comes on top.\n"
+    networks = {pair: _network(study.resolved(*pair)) for pair in study.pairs}
+    cells: dict[Point, list[Cell]] = {}
+    for cell in study.cells:
+        cells.setdefault(cell.point, []).append(cell)
+    return pd.DataFrame(
+        [
+            _row(study, found, networks[point.model, point.task], teraflops)
+            for point, found in cells.items()
+        ]
     )
 
 
-def _row(cells: list[Cell], teraflops: float) -> dict[str, object]:
+def _row(study: Study, cells: list[Cell], network: Network, teraflops: float) -> dict[str, object]:
     cell = cells[0]
-    resolved = resolve(cell.study, cell.model, cell.task)
-    network, counts = _network(cell.model, cell.task), cell_counts(cell)
+    resolved = study.resolved(cell.model, cell.task)
+    counts = cell_counts(study, cell)
     steps, length = 0, _length(cell, resolved)
-    if variant_method(cell.variant).trains:
+    if study.variants[cell.variant].method.trains:
         steps = total_steps(resolved.settings, _training_rows(cell, resolved))
     training = resolved.settings["training"]
     sequences = training["batch_size"] * training["gradient_accumulation"]
@@ -106,33 +113,31 @@ def _row(cells: list[Cell], teraflops: float) -> dict[str, object]:
     }
 
 
-@cache
-def _network(model: str, task: str) -> Network:
-    data = config.load_task_config(task)
-    spec = ModelSpec.from_config(config.load_model_config(model))
-    found = skeleton(spec, kind=data["kind"], num_labels=data.get("num_labels", 1))
+def _network(resolved: Resolved) -> Network:
+    task = resolved.task
+    found = skeleton(resolved.model, kind=task.kind, num_labels=task.num_labels)
     return Network(
         parameters=found.num_parameters(),
         width=found.config.hidden_size,
         layers=found.config.num_hidden_layers,
-        vocabulary=found.config.vocab_size if data["kind"] == "generation" else 0,
-        dtype_bytes=spec.torch_dtype.itemsize,
+        vocabulary=found.config.vocab_size if task.kind == "generation" else 0,
+        dtype_bytes=resolved.model.torch_dtype.itemsize,
     )
 
 
 def _manifest(cell: Cell) -> Path:
-    return cell.path(grid.DATA) / "manifest.json"
+    return cell.path(DATA) / "manifest.json"
 
 
 def _training_rows(cell: Cell, resolved: Resolved) -> int:
     """Rows of the prepared split, else as the task's file has them; 0 where steps are given."""
     if _manifest(cell).exists():
         return int(read_json(_manifest(cell))["splits"]["train"]["rows"])
-    rows = Task.from_config(cell.task, resolved.task).training_rows
+    rows = resolved.task.training_rows
     if rows is None and resolved.settings["training"]["steps"] is None:
         raise UserError(
             f"task {cell.task}: the number of its training rows is not known yet; "
-            f"run `snakemake {cell.path(grid.DATA) / 'manifest.json'}` first"
+            f"run `snakemake {cell.path(DATA) / 'manifest.json'}` first"
         )
     return rows or 0
 
@@ -163,29 +168,21 @@ def _memory(network: Network, counts: Counts, tokens: int) -> float:
     return weights + tokens * (activations + logits)
 
 
-def _shared_bytes(study: str) -> int:
+def _shared_bytes(study: Study) -> int:
     """Bytes of the gradients, once a seed and number of samples, and of the factors."""
-    folders = {
-        (need, cell.model, cell.task, str(_start_folder(need, cell)))
-        for cell in grid.final_cells(study)
-        for need in _with_gradient(variant_method(cell.variant).needs)
+    files = {
+        (need, cell.model, cell.task, study.start_file(cell, need))
+        for cell in study.cells
+        for need in _with_gradient(study.variants[cell.variant].method.needs)
     }
     total = 0
-    for need, model, task, _ in folders:
-        shapes, _, _ = adapted_shapes(model, task)
-        rank = grid.largest_rank(study)
-        factors = sum(rank * (m + n + 1) for m, n in shapes.values())
+    for need, model, task, _ in files:
+        shapes, _, _ = adapted_shapes(study, model, task)
+        factors = sum(study.largest_rank * (m + n + 1) for m, n in shapes.values())
         gradient = sum(m * n for m, n in shapes.values())
         numbers = {"gradient": gradient, "gradient_factors": factors, "weight_factors": factors}
         total += FLOAT_BYTES * numbers[need]
     return total
-
-
-def _start_folder(need: str, cell: Cell) -> Path:
-    """Where what a method needs lies; cells with the same folder share it."""
-    if need == "weight_factors":
-        return cell.path(grid.WEIGHT_FACTORS)
-    return gradient_path(cell, grid.GRADIENT if need == "gradient" else grid.GRADIENT_FACTORS)
 
 
 def _with_gradient(needs: frozenset[str]) -> frozenset[str]:

@@ -7,14 +7,16 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from lorasb import grid
 from lorasb.errors import UserError
 from lorasb.files import read_json, write_json
-from lorasb.grid import Cell
-from lorasb.resolve import stale_rates
+from lorasb.study.cells import Cell
+from lorasb.study.hashes import stale_rates
+from lorasb.study.paths import FIGURES, TABLES
+from lorasb.study.rates import selected_rates_path
+from lorasb.study.study import Study
 
 PUBLISHED = "results/published/{study}"
-FOLDERS = (grid.TABLES, grid.FIGURES)
+FOLDERS = (TABLES, FIGURES)
 
 
 def publish(study: str, *, available: bool = False) -> None:
@@ -29,13 +31,14 @@ def publish(study: str, *, available: bool = False) -> None:
         If tables or cells are missing, if cells were run from code that was not committed, or if a
         learning rate was selected under other settings than the present ones.
     """
-    stale = stale_rates(study)
+    found = Study.load(study)
+    stale = stale_rates(found)
     if stale:
         raise UserError(
-            f"{grid.selected_rates_path(study)}: selected under other settings than the present "
+            f"{selected_rates_path(study)}: selected under other settings than the present "
             f"ones ({'; '.join(stale)}); run the target 'sweep' again"
         )
-    cells = grid.final_cells(study)
+    cells = found.cells
     present = [cell for cell in cells if not available or _provenance(cell).exists()]
     origins = _origins(present)
     target = Path(PUBLISHED.format(study=study))

@@ -8,48 +8,53 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import save_file
 
-from lorasb import grid
-from lorasb.config import read as config
 from lorasb.errors import UserError
 from lorasb.evaluation.score import primary_value
 from lorasb.files import atomic, write_json, write_jsonl
-from lorasb.grid import Cell
 from lorasb.machine import peak_bytes
-from lorasb.methods.method import Method
-from lorasb.methods.registry import variant_method
+from lorasb.methods.method import Network
 from lorasb.provenance import provenance
-from lorasb.resolve import Resolved, cell_hash, resolve
 from lorasb.seeding import derive_seed, generator
-from lorasb.stages.predict import predict_split, split_path, write_files, write_predictions
+from lorasb.stages.predict import predict_split, write_predictions
+from lorasb.study import hashes
+from lorasb.study.cells import Cell
+from lorasb.study.paths import DATA
+from lorasb.study.study import Study
 from lorasb.tasks.collate import Collator
 from lorasb.tasks.prepare import read_split
-from lorasb.tasks.task import Task
+from lorasb.training import loop
 from lorasb.training.epochs import EpochPredictions
-from lorasb.training.loop import train
 from lorasb.training.order import batch_order
 from lorasb.training.run import Clock, Outcome, Plan
 from lorasb.training.schedule import epoch_steps, snapshot_steps, total_steps
 from lorasb.training.setup import context, device, load_base
 
 
-def train_cell(cell: Cell, expected_hash: str | None = None) -> None:
-    """One run, from the base model to its files."""
-    found = cell_hash(cell)
-    if expected_hash not in (None, found):
+def train(cell: Cell, cell_hash: str | None = None) -> None:
+    """One run, from the base model to its files.
+
+    Raises
+    ------
+    UserError
+        If `cell_hash` is given and the present settings have another one.
+    """
+    study = Study.load(cell.study)
+    found = hashes.cell_hash(study, cell)
+    if cell_hash not in (None, found):
         raise UserError(
             f"{cell.folder}: its settings changed since the workflow planned it "
-            f"(hash {found}, expected {expected_hash}); start snakemake again"
+            f"(hash {found}, expected {cell_hash}); start snakemake again"
         )
     failure = cell.folder / "failed.json"
     with _exclusive(cell.folder):
         try:
-            _train_cell(cell)
+            _train(study, cell, found)
         except Exception as error:
             write_json(failure, {"reason": f"{error or type(error).__name__}"})
             raise
@@ -57,15 +62,15 @@ def train_cell(cell: Cell, expected_hash: str | None = None) -> None:
         shutil.rmtree(cell.folder / "checkpoints", ignore_errors=True)
 
 
-def _train_cell(cell: Cell) -> None:
-    resolved = resolve(cell.study, cell.model, cell.task)
-    rows = read_split(cell.path(grid.DATA) / "train.parquet").to_list()
+def _train(study: Study, cell: Cell, cell_hash: str) -> None:
+    resolved, method = study.resolved(cell.model, cell.task), study.variants[cell.variant].method
+    rows = read_split(cell.path(DATA) / "train.parquet").to_list()
     network, tokenizer = load_base(resolved, cell.seed)
-    method = variant_method(cell.variant)
     started = time.perf_counter()
-    model = method.attach(network, context(cell, resolved, len(rows))).to(device())
+    model = method.attach(network, context(study, cell, len(rows))).to(device())
     attach_seconds = time.perf_counter() - started
-    plan = _plan(cell, resolved, rows)
+    # those of a run with other settings are not continued
+    plan = _plan(study, cell, rows, cell.folder / "checkpoints" / cell_hash)
     clock = Clock()
     epochs = EpochPredictions(
         epoch_steps(resolved.settings, len(rows)),
@@ -76,8 +81,9 @@ def _train_cell(cell: Cell) -> None:
     best = method.trains and resolved.settings["prediction"]["epoch"] == "best"
     callbacks = [epochs] if best else []
     collate = Collator(tokenizer)
-    outcome = train(model, method, rows, collate, plan, callbacks=callbacks, clock=clock)
-    _write_cell(cell, resolved, method, model, outcome)
+    outcome = loop.train(model, method, rows, collate, plan, callbacks=callbacks, clock=clock)
+    _write_cell(study, cell, model, outcome)
+    write_json(cell.folder / "provenance.json", provenance() | {"cell_hash": cell_hash})
     tokens = sum(len(rows[index]["input_ids"]) for index in plan.order) if outcome.log else 0
     write_json(
         cell.folder / "timing.json",
@@ -89,55 +95,53 @@ def _train_cell(cell: Cell) -> None:
         },
     )
     if best:
-        task = Task.from_config(cell.task, resolved.task)
-        write_files(cell, *epochs.best(lambda rows: primary_value(task, rows, split_path(cell))))
+        found = epochs.best(lambda rows: primary_value(resolved.task, rows, cell.split_path))
+        write_predictions(cell, *found)
     elif resolved.settings["prediction"]["with_training"]:
-        write_predictions(model, tokenizer, resolved, cell)
+        write_predictions(cell, *predict_split(model, tokenizer, resolved, cell))
 
 
-def _plan(
-    cell: Cell,
-    resolved: Resolved,
-    rows: list[dict[str, Any]],
-) -> Plan:
-    settings = resolved.settings["training"]
-    steps = total_steps(resolved.settings, len(rows))
+def _plan(study: Study, cell: Cell, rows: list[dict[str, Any]], checkpoints: Path) -> Plan:
+    settings = study.settings(cell.task)
+    training, steps = settings["training"], total_steps(settings, len(rows))
     order = batch_order(
         [len(row["input_ids"]) for row in rows],
-        steps * settings["gradient_accumulation"],
-        settings["batch_size"],
+        steps * training["gradient_accumulation"],
+        training["batch_size"],
         generator(cell.seed, "data"),
-        group_by_length=settings["group_by_length"],
+        group_by_length=training["group_by_length"],
     )
     # nothing reads those of a sweep
-    points = 0 if cell.split == "selection" else resolved.settings["probe"]["points"]
+    points = 0 if cell.split == "selection" else settings["probe"]["points"]
     return Plan(
-        settings=settings,
+        settings=training,
         steps=steps,
         learning_rate=float(cell.lr),
         seed=derive_seed(cell.seed, "training"),
         order=order,
         snapshot_steps=snapshot_steps(points, steps),
-        # those of a run with other settings are not continued
-        checkpoints=cell.folder / "checkpoints" / cell_hash(cell),
+        checkpoints=checkpoints,
     )
 
 
-def _write_cell(
-    cell: Cell, resolved: Resolved, method: Method, model: torch.nn.Module, outcome: Outcome
-) -> None:
-    folder = cell.folder
+def _write_cell(study: Study, cell: Cell, model: Network, outcome: Outcome) -> None:
+    folder, variant = cell.folder, study.variants[cell.variant]
     with atomic(folder / "snapshots.safetensors") as partial:
         save_file(outcome.snapshots, partial)
     write_jsonl(folder / "train.jsonl", outcome.log)
     write_json(
         folder / "config.json",
-        {"cell": vars(cell), "variant": config.load_variant(cell.variant)} | vars(resolved),
+        {
+            "cell": asdict(cell),
+            "variant": variant.description,
+            "model": asdict(study.models[cell.model]),
+            "task": study.task_data[cell.task],
+            "settings": study.settings(cell.task),
+        },
     )
-    write_json(folder / "provenance.json", provenance() | {"cell_hash": cell_hash(cell)})
     partial = folder / ".adapter.partial"
     shutil.rmtree(partial, ignore_errors=True)
-    method.save(model, partial)
+    variant.method.save(model, partial)
     shutil.rmtree(folder / "adapter", ignore_errors=True)
     partial.rename(folder / "adapter")
 

@@ -101,6 +101,8 @@ class Task(ABC):
     splits: Mapping[str, SplitSpec]
     metrics: tuple[str, ...]
     primary: str
+    # of the task head; 1 for regression, and for generation, which has none
+    num_labels: int = 1
 
     @staticmethod
     def from_config(name: str, data: Mapping[str, Any]) -> Task:
@@ -165,7 +167,6 @@ class LabelledTask(Task):
 
     text: tuple[str, ...]
     label_column: str
-    num_labels: int
 
     @property
     def columns(self) -> list[str]:

@@ -35,8 +35,7 @@ def train(
 ) -> Outcome:
     """Train what has `requires_grad`; continue from `plan.checkpoints` if there is one.
 
-    `callbacks` are called besides the method's; what they do while `clock` is paused is not counted
-    as training.
+    What `callbacks` do while `clock` is paused is not counted as training.
 
     Raises
     ------
@@ -57,7 +56,6 @@ def train(
         callbacks=[
             keeper,
             StopOnNan(plan.settings["precision"]),
-            *method.callbacks(),
             *callbacks,
         ],
     )

@@ -9,11 +9,11 @@ import torch
 from torch import nn
 from transformers import get_scheduler
 
-from lorasb.config.read import Mapping
+from lorasb.config.read import Data
 from lorasb.errors import UserError
 
 
-def total_steps(settings: Mapping, rows: int) -> int:
+def total_steps(settings: Data, rows: int) -> int:
     """Optimiser steps of a training run on `rows` training rows."""
     training = settings["training"]
     if training["steps"] is not None:
@@ -22,12 +22,12 @@ def total_steps(settings: Mapping, rows: int) -> int:
     return max(1, math.ceil(rows * training["epochs"] / per_step))
 
 
-def warmup_steps(training: Mapping, steps: int) -> int:
+def warmup_steps(training: Data, steps: int) -> int:
     """Steps of warm-up, rounded up."""
     return math.ceil(training["warmup_ratio"] * steps)
 
 
-def epoch_steps(settings: Mapping, rows: int) -> list[int]:
+def epoch_steps(settings: Data, rows: int) -> list[int]:
     """The optimiser steps that end an epoch of `rows` training rows; the last one always does."""
     training, last = settings["training"], total_steps(settings, rows)
     whole = math.ceil(rows / (training["batch_size"] * training["gradient_accumulation"]))
@@ -74,16 +74,16 @@ def first_learning_rate(
     )
 
 
-def start_learning_rate(settings: Mapping, rate: float, rows: int) -> float:
+def start_learning_rate(settings: Data, rate: float, rows: int) -> float:
     """eta of a start that is a first step, for `rows` training rows.
 
-    By `factors.learning_rate`: that of the first optimiser step above 0, or as the authors' code of
-    arXiv 2411.19557 has it, rate / (warm-up ratio * batches * epochs), where batches are those in
-    which the gradient's loader would pass through all rows.
+    By the setting `start.learning_rate`: that of the first optimiser step above 0, or as the
+    authors' code of arXiv 2411.19557 has it, rate / (warm-up ratio * batches * epochs), where
+    batches are those in which the gradient's loader would pass through all rows.
     """
     training = settings["training"]
     steps = total_steps(settings, rows)
-    if settings["factors"]["learning_rate"] == "first-step":
+    if settings["start"]["learning_rate"] == "first-step":
         warmup = warmup_steps(training, steps)
         return first_learning_rate(training["scheduler"], rate, warmup, steps)
     epochs = training["epochs"]

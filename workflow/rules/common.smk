@@ -3,11 +3,11 @@
 import csv
 from pathlib import Path
 
-from lorasb.config import read as lorasb_config
-from lorasb import grid
-from lorasb import resolve
+from lorasb.config.read import check
 from lorasb.errors import UserError
-from lorasb.methods.registry import variant_method
+from lorasb.study import compared, hashes, paths
+from lorasb.study.cells import Point
+from lorasb.study.study import Study
 from snakemake.exceptions import WorkflowError
 
 
@@ -19,18 +19,17 @@ def checked(function, *arguments):
         raise WorkflowError(str(error)) from None
 
 
-checked(lorasb_config.check, config, "config", "config/config.yaml or --config")
+checked(check, config, "config", "config/config.yaml or --config")
 
-STUDY = config["study"]
+STUDY = checked(Study.load, config["study"])
 PAPER = "analysis/paper.csv"
 AVAILABLE = "--available" if config.get("on_failure") == "report" else ""
 TASK_FLAGS = "--study {study} --model {model} --task {task}"
 CELL_FLAGS = (
     f"{TASK_FLAGS} --variant {{variant}} --rank {{rank}} --lr {{lr}} --seed {{seed}}"
 )
-checked(resolve.check_study, STUDY)
-# the studies whose training processes also predict, and all others
-TOGETHER = "|".join(checked(resolve.studies_that_predict_with_training)) or "none"
+# `train_and_predict` and the pair `train`, `predict` write the same files: each study has one way
+TOGETHER = "|".join(checked(compared.studies_that_predict_with_training)) or "none"
 APART = f"(?!({TOGETHER})/)[a-z0-9][a-z0-9.-]*"
 
 
@@ -46,22 +45,33 @@ wildcard_constraints:
     split="test|selection",
 
 
+def study_of(wildcards):
+    """The study that a path names."""
+    return checked(Study.load, wildcards.study)
+
+
 def cell_of(wildcards):
     """The cell that a path names."""
-    values = {name: getattr(wildcards, name) for name in ("study", *grid.COLUMNS)}
-    return grid.Cell(
-        **values | {"rank": int(wildcards.rank), "seed": int(wildcards.seed)}
+    point = Point(
+        wildcards.model, wildcards.task, wildcards.variant, int(wildcards.rank)
     )
+    return study_of(wildcards).cell(point, wildcards.lr, int(wildcards.seed))
+
+
+def hash_of(function, *names):
+    """The `params:` function of a hash of the study and of some wildcards."""
+
+    def found(wildcards):
+        values = [getattr(wildcards, name) for name in names]
+        values = [int(value) if value.isdigit() else value for value in values]
+        return checked(function, study_of(wildcards), *values)
+
+    return found
 
 
 def get_cell_hash(wildcards):
     """Changes when the trained weights of the cell would."""
-    return checked(resolve.cell_hash, cell_of(wildcards))
-
-
-def get_stale_rates(wildcards):
-    """The points whose learning rate was selected under other settings."""
-    return checked(resolve.stale_rates, wildcards.study)
+    return checked(hashes.cell_hash, study_of(wildcards), cell_of(wildcards))
 
 
 def models_of_paper():
@@ -72,19 +82,13 @@ def models_of_paper():
 
 def get_training_inputs(wildcards):
     """The training split, and the gradient or factors that the cell's method needs."""
-    cell = cell_of(wildcards)
-    needs = checked(variant_method, cell.variant).needs
-    data = cell.path(grid.DATA)
-    inputs = [data / "train.parquet", data / f"{cell.split}.parquet"]
-    if "gradient" in needs:
-        folder = checked(resolve.gradient_path, cell, grid.GRADIENT)
-        inputs.append(folder / "gradient.safetensors")
-    if "gradient_factors" in needs:
-        folder = checked(resolve.gradient_path, cell, grid.GRADIENT_FACTORS)
-        inputs.append(folder / "factors.safetensors")
-    if "weight_factors" in needs:
-        inputs.append(cell.path(grid.WEIGHT_FACTORS) / "factors.safetensors")
-    return [str(path) for path in inputs]
+    study, cell = study_of(wildcards), cell_of(wildcards)
+    needs = study.variants[cell.variant].method.needs
+    return [
+        str(cell.path(paths.DATA) / "train.parquet"),
+        str(cell.split_path),
+        *(str(study.start_file(cell, need)) for need in sorted(needs)),
+    ]
 
 
 def existing(paths):
@@ -92,12 +96,17 @@ def existing(paths):
     return [path for path in paths if not AVAILABLE or Path(path).exists()]
 
 
+def cells_of(wildcards, split):
+    """The cells of one model and task of a study."""
+    study = study_of(wildcards)
+    return checked(study.cells_of, wildcards.model, wildcards.task, split)
+
+
 def get_predictions(wildcards):
     """Predictions of all cells of one task and split."""
     return existing(
         str(cell.folder / "predictions.jsonl")
-        for cell in checked(grid.scored_cells, wildcards.study, wildcards.split)
-        if (cell.model, cell.task) == (wildcards.model, wildcards.task)
+        for cell in cells_of(wildcards, wildcards.split)
     )
 
 
@@ -105,39 +114,29 @@ def get_snapshots(wildcards):
     """Kept updates of all cells of one task."""
     return existing(
         str(cell.folder / "snapshots.safetensors")
-        for cell in checked(grid.final_cells, wildcards.study)
-        if (cell.model, cell.task) == (wildcards.model, wildcards.task)
+        for cell in cells_of(wildcards, "test")
     )
 
 
 def get_gradients(wildcards):
     """The gradients that cells of one task start from, where the study compares them."""
-    names = wildcards.study, wildcards.model, wildcards.task
+    names = study_of(wildcards), wildcards.model, wildcards.task
     return [
-        f"{grid.GRADIENT}/gradient.safetensors".format(
-            **dict(wildcards), samples=samples, seed=seed
-        )
-        for samples, seed in checked(resolve.gradients, *names)
+        paths.STARTS["gradient"].format(**dict(wildcards), samples=samples, seed=seed)
+        for samples, seed in checked(compared.gradients, *names)
     ]
 
 
 def get_scores(split):
     """An input function: the scores of all tasks of a study on one split."""
-
-    def scores(wildcards):
-        found = checked(grid.scored_cells, wildcards.study, split)
-        return sorted(
-            {str(cell.path(grid.SCORES) / f"{split}.metrics.csv") for cell in found}
-        )
-
-    return scores
+    return of_all_tasks(f"{paths.SCORES}/{split}.metrics.csv")
 
 
 def of_all_tasks(pattern):
     """An input function: the files of a pattern, one for each model and task of a study."""
 
     def files(wildcards):
-        cells = checked(grid.final_cells, wildcards.study)
-        return sorted({str(cell.path(pattern)) for cell in cells})
+        study = study_of(wildcards)
+        return [str(study.folder(pattern, *pair)) for pair in study.pairs]
 
     return files

@@ -1,11 +1,11 @@
 rule prepare_task:
     output:
         splits=expand(
-            f"{grid.DATA}/{{split}}.parquet",
+            f"{paths.DATA}/{{split}}.parquet",
             split=["train", "selection", "test"],
             allow_missing=True,
         ),
-        manifest=f"{grid.DATA}/manifest.json",
+        manifest=f"{paths.DATA}/manifest.json",
     log:
         "logs/prepare_task/{study}/{model}/{task}.log",
     benchmark:
@@ -16,8 +16,6 @@ rule prepare_task:
         mem_mb=4000,
     params:
         task=TASK_FLAGS,
-        data_hash=lambda wildcards: checked(
-            resolve.data_hash, wildcards.study, wildcards.model, wildcards.task
-        ),
+        data_hash=hash_of(hashes.data_hash, "model", "task"),
     shell:
-        "python -m lorasb prepare {params.task} > {log} 2>&1"
+        "python -m lorasb prepare-task {params.task} > {log} 2>&1"

@@ -1,10 +1,10 @@
 rule score:
     input:
         predictions=get_predictions,
-        split=f"{grid.DATA}/{{split}}.parquet",
+        split=f"{paths.DATA}/{{split}}.parquet",
     output:
-        metrics=f"{grid.SCORES}/{{split}}.metrics.csv",
-        per_item=f"{grid.SCORES}/{{split}}.items.parquet",
+        metrics=f"{paths.SCORES}/{{split}}.metrics.csv",
+        per_item=f"{paths.SCORES}/{{split}}.items.parquet",
     log:
         "logs/score/{study}/{model}/{task}/{split}.log",
     benchmark:
@@ -16,7 +16,7 @@ rule score:
     params:
         task=TASK_FLAGS,
         available=AVAILABLE,
-        score_hash=lambda wildcards: checked(resolve.score_hash, wildcards.task),
+        score_hash=hash_of(hashes.score_hash, "task"),
     shell:
         "python -m lorasb score {params.task} --split {wildcards.split} {params.available} > {log} 2>&1"
 
@@ -24,10 +24,10 @@ rule score:
 rule probe_directions:
     input:
         snapshots=get_snapshots,
-        train=f"{grid.DATA}/train.parquet",
+        train=f"{paths.DATA}/train.parquet",
     output:
-        directions=grid.DIRECTIONS,
-        gradients=grid.GRADIENT_PROBES,
+        directions=paths.DIRECTIONS,
+        gradients=paths.GRADIENT_PROBES,
     log:
         "logs/probe_directions/{study}/{model}/{task}.log",
     benchmark:
@@ -40,11 +40,9 @@ rule probe_directions:
     params:
         task=TASK_FLAGS,
         available=AVAILABLE,
-        probe=lambda wildcards: checked(
-            resolve.resolve, wildcards.study, wildcards.model, wildcards.task
-        ).settings["probe"],
+        probe=lambda wildcards: study_of(wildcards).settings(wildcards.task)["probe"],
     shell:
-        "python -m lorasb directions {params.task} --threads {threads} "
+        "python -m lorasb probe-directions {params.task} --threads {threads} "
         "{params.available} > {log} 2>&1"
 
 
@@ -52,7 +50,7 @@ rule measure_spectra:
     input:
         gradients=get_gradients,
     output:
-        spectra=grid.SPECTRA,
+        spectra=paths.SPECTRA,
     log:
         "logs/measure_spectra/{study}/{model}/{task}.log",
     benchmark:
@@ -71,19 +69,19 @@ rule measure_spectra:
 rule collect:
     input:
         scores=get_scores("test"),
-        directions=of_all_tasks(grid.DIRECTIONS),
-        gradients=of_all_tasks(grid.GRADIENT_PROBES),
-        spectra=of_all_tasks(grid.SPECTRA),
-        manifests=of_all_tasks(f"{grid.DATA}/manifest.json"),
+        directions=of_all_tasks(paths.DIRECTIONS),
+        gradients=of_all_tasks(paths.GRADIENT_PROBES),
+        spectra=of_all_tasks(paths.SPECTRA),
+        manifests=of_all_tasks(f"{paths.DATA}/manifest.json"),
     output:
-        runs=f"{grid.TABLES}/runs.csv",
-        scores=f"{grid.TABLES}/scores.csv",
-        per_item=f"{grid.TABLES}/items.parquet",
-        losses=f"{grid.TABLES}/losses.csv",
-        directions=f"{grid.TABLES}/directions.csv",
-        gradients=f"{grid.TABLES}/gradients.csv",
-        spectra=f"{grid.TABLES}/spectra.csv",
-        data=f"{grid.TABLES}/data.csv",
+        runs=f"{paths.TABLES}/runs.csv",
+        scores=f"{paths.TABLES}/scores.csv",
+        per_item=f"{paths.TABLES}/items.parquet",
+        losses=f"{paths.TABLES}/losses.csv",
+        directions=f"{paths.TABLES}/directions.csv",
+        gradients=f"{paths.TABLES}/gradients.csv",
+        spectra=f"{paths.TABLES}/spectra.csv",
+        data=f"{paths.TABLES}/data.csv",
     log:
         "logs/collect/{study}.log",
     benchmark:
@@ -102,8 +100,8 @@ rule select_lr:
     input:
         scores=get_scores("selection"),
     output:
-        sweep=f"{grid.TABLES}/sweep.csv",
-        selected=f"{grid.TABLES}/selected_lr.tsv",
+        sweep=f"{paths.TABLES}/sweep.csv",
+        selected=f"{paths.TABLES}/selected_lr.tsv",
     log:
         "logs/select_lr/{study}.log",
     benchmark:
@@ -115,4 +113,4 @@ rule select_lr:
     params:
         available=AVAILABLE,
     shell:
-        "python -m lorasb collect-sweep --study {wildcards.study} {params.available} > {log} 2>&1"
+        "python -m lorasb select-lr --study {wildcards.study} {params.available} > {log} 2>&1"

@@ -3,11 +3,11 @@
 
 rule plot_score_vs_trainable:
     input:
-        runs=f"{grid.TABLES}/runs.csv",
+        runs=f"{paths.TABLES}/runs.csv",
     output:
-        pdf=f"{grid.FIGURES}/score_vs_trainable.pdf",
+        pdf=f"{paths.FIGURES}/score_vs_trainable.pdf",
         png=report(
-            f"{grid.FIGURES}/score_vs_trainable.png",
+            f"{paths.FIGURES}/score_vs_trainable.png",
             caption="../report/score_vs_trainable.rst",
             category="Accuracy",
             labels={"study": "{study}", "what": "score vs trainable (figure)"},
@@ -26,11 +26,11 @@ rule plot_score_vs_trainable:
 
 rule plot_score_vs_stored:
     input:
-        runs=f"{grid.TABLES}/runs.csv",
+        runs=f"{paths.TABLES}/runs.csv",
     output:
-        pdf=f"{grid.FIGURES}/score_vs_stored.pdf",
+        pdf=f"{paths.FIGURES}/score_vs_stored.pdf",
         png=report(
-            f"{grid.FIGURES}/score_vs_stored.png",
+            f"{paths.FIGURES}/score_vs_stored.png",
             caption="../report/score_vs_stored.rst",
             category="Accuracy",
             labels={"study": "{study}", "what": "score vs stored (figure)"},
@@ -49,11 +49,11 @@ rule plot_score_vs_stored:
 
 rule plot_training_loss:
     input:
-        losses=f"{grid.TABLES}/losses.csv",
+        losses=f"{paths.TABLES}/losses.csv",
     output:
-        pdf=f"{grid.FIGURES}/training_loss.pdf",
+        pdf=f"{paths.FIGURES}/training_loss.pdf",
         png=report(
-            f"{grid.FIGURES}/training_loss.png",
+            f"{paths.FIGURES}/training_loss.png",
             caption="../report/training_loss.rst",
             category="Training",
             labels={"study": "{study}", "what": "training loss (figure)"},
@@ -72,11 +72,11 @@ rule plot_training_loss:
 
 rule plot_direction_preservation:
     input:
-        directions=f"{grid.TABLES}/directions.csv",
+        directions=f"{paths.TABLES}/directions.csv",
     output:
-        pdf=f"{grid.FIGURES}/direction_preservation.pdf",
+        pdf=f"{paths.FIGURES}/direction_preservation.pdf",
         png=report(
-            f"{grid.FIGURES}/direction_preservation.png",
+            f"{paths.FIGURES}/direction_preservation.png",
             caption="../report/direction_preservation.rst",
             category="Update directions",
             labels={"study": "{study}", "what": "direction preservation (figure)"},
@@ -95,11 +95,11 @@ rule plot_direction_preservation:
 
 rule plot_gradient_alignment:
     input:
-        gradients=f"{grid.TABLES}/gradients.csv",
+        gradients=f"{paths.TABLES}/gradients.csv",
     output:
-        pdf=f"{grid.FIGURES}/gradient_alignment.pdf",
+        pdf=f"{paths.FIGURES}/gradient_alignment.pdf",
         png=report(
-            f"{grid.FIGURES}/gradient_alignment.png",
+            f"{paths.FIGURES}/gradient_alignment.png",
             caption="../report/gradient_alignment.rst",
             category="Update directions",
             labels={"study": "{study}", "what": "gradient alignment (figure)"},
@@ -118,11 +118,11 @@ rule plot_gradient_alignment:
 
 rule plot_subspace_energy:
     input:
-        gradients=f"{grid.TABLES}/gradients.csv",
+        gradients=f"{paths.TABLES}/gradients.csv",
     output:
-        pdf=f"{grid.FIGURES}/subspace_energy.pdf",
+        pdf=f"{paths.FIGURES}/subspace_energy.pdf",
         png=report(
-            f"{grid.FIGURES}/subspace_energy.png",
+            f"{paths.FIGURES}/subspace_energy.png",
             caption="../report/subspace_energy.rst",
             category="Update directions",
             labels={"study": "{study}", "what": "subspace energy (figure)"},
@@ -141,11 +141,11 @@ rule plot_subspace_energy:
 
 rule plot_principal_angles:
     input:
-        gradients=f"{grid.TABLES}/gradients.csv",
+        gradients=f"{paths.TABLES}/gradients.csv",
     output:
-        pdf=f"{grid.FIGURES}/principal_angles.pdf",
+        pdf=f"{paths.FIGURES}/principal_angles.pdf",
         png=report(
-            f"{grid.FIGURES}/principal_angles.png",
+            f"{paths.FIGURES}/principal_angles.png",
             caption="../report/principal_angles.rst",
             category="Update directions",
             labels={"study": "{study}", "what": "principal angles (figure)"},
@@ -164,11 +164,11 @@ rule plot_principal_angles:
 
 rule plot_alignment_by_module:
     input:
-        gradients=f"{grid.TABLES}/gradients.csv",
+        gradients=f"{paths.TABLES}/gradients.csv",
     output:
-        pdf=f"{grid.FIGURES}/alignment_by_module.pdf",
+        pdf=f"{paths.FIGURES}/alignment_by_module.pdf",
         png=report(
-            f"{grid.FIGURES}/alignment_by_module.png",
+            f"{paths.FIGURES}/alignment_by_module.png",
             caption="../report/alignment_by_module.rst",
             category="Update directions",
             labels={"study": "{study}", "what": "alignment by module (figure)"},
@@ -187,12 +187,12 @@ rule plot_alignment_by_module:
 
 rule plot_learning_rate_sweep:
     input:
-        sweep=f"{grid.TABLES}/sweep.csv",
-        selected=f"{grid.TABLES}/selected_lr.tsv",
+        sweep=f"{paths.TABLES}/sweep.csv",
+        selected=f"{paths.TABLES}/selected_lr.tsv",
     output:
-        pdf=f"{grid.FIGURES}/learning_rate_sweep.pdf",
+        pdf=f"{paths.FIGURES}/learning_rate_sweep.pdf",
         png=report(
-            f"{grid.FIGURES}/learning_rate_sweep.png",
+            f"{paths.FIGURES}/learning_rate_sweep.png",
             caption="../report/learning_rate_sweep.rst",
             category="Learning rates",
             labels={"study": "{study}", "what": "learning rate sweep (figure)"},
@@ -211,12 +211,12 @@ rule plot_learning_rate_sweep:
 
 rule plot_scale_sensitivity:
     input:
-        runs=f"{grid.TABLES}/runs.csv",
-        directions=f"{grid.TABLES}/directions.csv",
+        runs=f"{paths.TABLES}/runs.csv",
+        directions=f"{paths.TABLES}/directions.csv",
     output:
-        pdf=f"{grid.FIGURES}/scale_sensitivity.pdf",
+        pdf=f"{paths.FIGURES}/scale_sensitivity.pdf",
         png=report(
-            f"{grid.FIGURES}/scale_sensitivity.png",
+            f"{paths.FIGURES}/scale_sensitivity.png",
             caption="../report/scale_sensitivity.rst",
             category="Ablations",
             labels={"study": "{study}", "what": "scale sensitivity (figure)"},
@@ -235,12 +235,12 @@ rule plot_scale_sensitivity:
 
 rule plot_gradient_samples:
     input:
-        runs=f"{grid.TABLES}/runs.csv",
-        spectra=f"{grid.TABLES}/spectra.csv",
+        runs=f"{paths.TABLES}/runs.csv",
+        spectra=f"{paths.TABLES}/spectra.csv",
     output:
-        pdf=f"{grid.FIGURES}/gradient_samples.pdf",
+        pdf=f"{paths.FIGURES}/gradient_samples.pdf",
         png=report(
-            f"{grid.FIGURES}/gradient_samples.png",
+            f"{paths.FIGURES}/gradient_samples.png",
             caption="../report/gradient_samples.rst",
             category="Ablations",
             labels={"study": "{study}", "what": "samples of the gradient (figure)"},
@@ -259,12 +259,12 @@ rule plot_gradient_samples:
 
 rule plot_noise_level:
     input:
-        runs=f"{grid.TABLES}/runs.csv",
-        gradients=f"{grid.TABLES}/gradients.csv",
+        runs=f"{paths.TABLES}/runs.csv",
+        gradients=f"{paths.TABLES}/gradients.csv",
     output:
-        pdf=f"{grid.FIGURES}/noise_level.pdf",
+        pdf=f"{paths.FIGURES}/noise_level.pdf",
         png=report(
-            f"{grid.FIGURES}/noise_level.png",
+            f"{paths.FIGURES}/noise_level.png",
             caption="../report/noise_level.rst",
             category="Ablations",
             labels={"study": "{study}", "what": "noise of the start (figure)"},
@@ -283,11 +283,11 @@ rule plot_noise_level:
 
 rule plot_captured_energy:
     input:
-        spectra=f"{grid.TABLES}/spectra.csv",
+        spectra=f"{paths.TABLES}/spectra.csv",
     output:
-        pdf=f"{grid.FIGURES}/captured_energy.pdf",
+        pdf=f"{paths.FIGURES}/captured_energy.pdf",
         png=report(
-            f"{grid.FIGURES}/captured_energy.png",
+            f"{paths.FIGURES}/captured_energy.png",
             caption="../report/captured_energy.rst",
             category="Update directions",
             labels={"study": "{study}", "what": "energy captured by rank (figure)"},

@@ -3,7 +3,7 @@
 
 rule check_exact_claims:
     output:
-        exact=f"{grid.TABLES}/exact_claims.csv",
+        exact=f"{paths.TABLES}/exact_claims.csv",
     log:
         "logs/check_exact_claims/{study}.log",
     benchmark:
@@ -13,22 +13,22 @@ rule check_exact_claims:
     resources:
         mem_mb=2000,
     shell:
-        "python -m lorasb check-claims --study {wildcards.study} > {log} 2>&1"
+        "python -m lorasb check-exact-claims --study {wildcards.study} > {log} 2>&1"
 
 
 rule table_accuracy:
     input:
-        runs=f"{grid.TABLES}/runs.csv",
+        runs=f"{paths.TABLES}/runs.csv",
     output:
-        csv=f"{grid.TABLES}/accuracy.csv",
-        md=f"{grid.TABLES}/accuracy.md",
+        csv=f"{paths.TABLES}/accuracy.csv",
+        md=f"{paths.TABLES}/accuracy.md",
         html=report(
-            f"{grid.TABLES}/accuracy.html",
+            f"{paths.TABLES}/accuracy.html",
             caption="../report/accuracy.rst",
             category="Accuracy",
             labels={"study": "{study}", "what": "accuracy (table)"},
         ),
-        tex=f"{grid.TABLES}/accuracy.tex",
+        tex=f"{paths.TABLES}/accuracy.tex",
     log:
         "logs/table_accuracy/{study}.log",
     benchmark:
@@ -43,17 +43,17 @@ rule table_accuracy:
 
 rule table_costs:
     input:
-        runs=f"{grid.TABLES}/runs.csv",
+        runs=f"{paths.TABLES}/runs.csv",
     output:
-        csv=f"{grid.TABLES}/costs.csv",
-        md=f"{grid.TABLES}/costs.md",
+        csv=f"{paths.TABLES}/costs.csv",
+        md=f"{paths.TABLES}/costs.md",
         html=report(
-            f"{grid.TABLES}/costs.html",
+            f"{paths.TABLES}/costs.html",
             caption="../report/costs.rst",
             category="Efficiency",
             labels={"study": "{study}", "what": "costs (table)"},
         ),
-        tex=f"{grid.TABLES}/costs.tex",
+        tex=f"{paths.TABLES}/costs.tex",
     log:
         "logs/table_costs/{study}.log",
     benchmark:
@@ -68,17 +68,17 @@ rule table_costs:
 
 rule table_paired_differences:
     input:
-        per_item=f"{grid.TABLES}/items.parquet",
+        per_item=f"{paths.TABLES}/items.parquet",
     output:
-        csv=f"{grid.TABLES}/paired_differences.csv",
-        md=f"{grid.TABLES}/paired_differences.md",
+        csv=f"{paths.TABLES}/paired_differences.csv",
+        md=f"{paths.TABLES}/paired_differences.md",
         html=report(
-            f"{grid.TABLES}/paired_differences.html",
+            f"{paths.TABLES}/paired_differences.html",
             caption="../report/paired_differences.rst",
             category="Accuracy",
             labels={"study": "{study}", "what": "paired differences (table)"},
         ),
-        tex=f"{grid.TABLES}/paired_differences.tex",
+        tex=f"{paths.TABLES}/paired_differences.tex",
     log:
         "logs/table_paired_differences/{study}.log",
     benchmark:
@@ -95,15 +95,15 @@ rule table_learning_rates:
     input:
         selected="config/studies/{study}.selected_lr.tsv",
     output:
-        csv=f"{grid.TABLES}/learning_rates.csv",
-        md=f"{grid.TABLES}/learning_rates.md",
+        csv=f"{paths.TABLES}/learning_rates.csv",
+        md=f"{paths.TABLES}/learning_rates.md",
         html=report(
-            f"{grid.TABLES}/learning_rates.html",
+            f"{paths.TABLES}/learning_rates.html",
             caption="../report/learning_rates.rst",
             category="Learning rates",
             labels={"study": "{study}", "what": "learning rates (table)"},
         ),
-        tex=f"{grid.TABLES}/learning_rates.tex",
+        tex=f"{paths.TABLES}/learning_rates.tex",
     log:
         "logs/table_learning_rates/{study}.log",
     benchmark:
@@ -113,27 +113,27 @@ rule table_learning_rates:
     resources:
         mem_mb=2000,
     params:
-        stale=get_stale_rates,
+        stale=hash_of(hashes.stale_rates),
     script:
         "../../analysis/tables/learning_rates.py"
 
 
 rule table_claims:
     input:
-        exact=f"{grid.TABLES}/exact_claims.csv",
-        paired=f"{grid.TABLES}/paired_differences.csv",
-        directions=f"{grid.TABLES}/directions.csv",
-        gradients=f"{grid.TABLES}/gradients.csv",
+        exact=f"{paths.TABLES}/exact_claims.csv",
+        paired=f"{paths.TABLES}/paired_differences.csv",
+        directions=f"{paths.TABLES}/directions.csv",
+        gradients=f"{paths.TABLES}/gradients.csv",
     output:
-        csv=f"{grid.TABLES}/claims.csv",
-        md=f"{grid.TABLES}/claims.md",
+        csv=f"{paths.TABLES}/claims.csv",
+        md=f"{paths.TABLES}/claims.md",
         html=report(
-            f"{grid.TABLES}/claims.html",
+            f"{paths.TABLES}/claims.html",
             caption="../report/claims.rst",
             category="Claims",
             labels={"study": "{study}", "what": "the paper's claims (table)"},
         ),
-        tex=f"{grid.TABLES}/claims.tex",
+        tex=f"{paths.TABLES}/claims.tex",
     log:
         "logs/table_claims/{study}.log",
     benchmark:
@@ -148,18 +148,18 @@ rule table_claims:
 
 rule table_accuracy_by_set:
     input:
-        runs=f"{grid.TABLES}/runs.csv",
-        scores=f"{grid.TABLES}/scores.csv",
+        runs=f"{paths.TABLES}/runs.csv",
+        scores=f"{paths.TABLES}/scores.csv",
     output:
-        csv=f"{grid.TABLES}/accuracy_by_set.csv",
-        md=f"{grid.TABLES}/accuracy_by_set.md",
+        csv=f"{paths.TABLES}/accuracy_by_set.csv",
+        md=f"{paths.TABLES}/accuracy_by_set.md",
         html=report(
-            f"{grid.TABLES}/accuracy_by_set.html",
+            f"{paths.TABLES}/accuracy_by_set.html",
             caption="../report/accuracy_by_set.rst",
             category="Accuracy",
             labels={"study": "{study}", "what": "accuracy by evaluation set (table)"},
         ),
-        tex=f"{grid.TABLES}/accuracy_by_set.tex",
+        tex=f"{paths.TABLES}/accuracy_by_set.tex",
     log:
         "logs/table_accuracy_by_set/{study}.log",
     benchmark:
@@ -175,18 +175,18 @@ rule table_accuracy_by_set:
 rule table_paper:
     input:
         paper=PAPER,
-        runs=f"{grid.TABLES}/runs.csv",
-        scores=f"{grid.TABLES}/scores.csv",
+        runs=f"{paths.TABLES}/runs.csv",
+        scores=f"{paths.TABLES}/scores.csv",
     output:
-        csv=f"{grid.TABLES}/paper.csv",
-        md=f"{grid.TABLES}/paper.md",
+        csv=f"{paths.TABLES}/paper.csv",
+        md=f"{paths.TABLES}/paper.md",
         html=report(
-            f"{grid.TABLES}/paper.html",
+            f"{paths.TABLES}/paper.html",
             caption="../report/paper.rst",
             category="Claims",
             labels={"study": "{study}", "what": "beside the paper's numbers (table)"},
         ),
-        tex=f"{grid.TABLES}/paper.tex",
+        tex=f"{paths.TABLES}/paper.tex",
     log:
         "logs/table_paper/{study}.log",
     benchmark:
@@ -201,17 +201,17 @@ rule table_paper:
 
 rule table_prepared_data:
     input:
-        data=f"{grid.TABLES}/data.csv",
+        data=f"{paths.TABLES}/data.csv",
     output:
-        csv=f"{grid.TABLES}/prepared_data.csv",
-        md=f"{grid.TABLES}/prepared_data.md",
+        csv=f"{paths.TABLES}/prepared_data.csv",
+        md=f"{paths.TABLES}/prepared_data.md",
         html=report(
-            f"{grid.TABLES}/prepared_data.html",
+            f"{paths.TABLES}/prepared_data.html",
             caption="../report/prepared_data.rst",
             category="Data",
             labels={"study": "{study}", "what": "rows and tokens (table)"},
         ),
-        tex=f"{grid.TABLES}/prepared_data.tex",
+        tex=f"{paths.TABLES}/prepared_data.tex",
     log:
         "logs/table_prepared_data/{study}.log",
     benchmark:

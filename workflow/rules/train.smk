@@ -5,12 +5,12 @@ rule train:
     input:
         get_training_inputs,
     output:
-        adapter=directory(f"{grid.CELL}/adapter"),
-        log=f"{grid.CELL}/train.jsonl",
-        snapshots=f"{grid.CELL}/snapshots.safetensors",
-        config=f"{grid.CELL}/config.json",
-        timing=f"{grid.CELL}/timing.json",
-        provenance=f"{grid.CELL}/provenance.json",
+        adapter=directory(f"{paths.CELL}/adapter"),
+        log=f"{paths.CELL}/train.jsonl",
+        snapshots=f"{paths.CELL}/snapshots.safetensors",
+        config=f"{paths.CELL}/config.json",
+        timing=f"{paths.CELL}/timing.json",
+        provenance=f"{paths.CELL}/provenance.json",
     log:
         "logs/train/{study}/{model}/{task}/{variant}/r{rank}/lr{lr}/seed{seed}.log",
     benchmark:
@@ -32,14 +32,14 @@ rule train:
 
 use rule train as train_and_predict with:
     output:
-        adapter=directory(f"{grid.CELL}/adapter"),
-        log=f"{grid.CELL}/train.jsonl",
-        snapshots=f"{grid.CELL}/snapshots.safetensors",
-        config=f"{grid.CELL}/config.json",
-        timing=f"{grid.CELL}/timing.json",
-        provenance=f"{grid.CELL}/provenance.json",
-        predictions=f"{grid.CELL}/predictions.jsonl",
-        predict_timing=f"{grid.CELL}/predict_timing.json",
+        adapter=directory(f"{paths.CELL}/adapter"),
+        log=f"{paths.CELL}/train.jsonl",
+        snapshots=f"{paths.CELL}/snapshots.safetensors",
+        config=f"{paths.CELL}/config.json",
+        timing=f"{paths.CELL}/timing.json",
+        provenance=f"{paths.CELL}/provenance.json",
+        predictions=f"{paths.CELL}/predictions.jsonl",
+        predict_timing=f"{paths.CELL}/predict_timing.json",
     log:
         "logs/train_and_predict/{study}/{model}/{task}/{variant}/r{rank}/lr{lr}/seed{seed}.log",
     benchmark:
@@ -52,13 +52,11 @@ use rule train as train_and_predict with:
 
 rule predict:
     input:
-        adapter=f"{grid.CELL}/adapter",
-        split=lambda wildcards: str(
-            cell_of(wildcards).path(grid.DATA) / f"{cell_of(wildcards).split}.parquet"
-        ),
+        adapter=f"{paths.CELL}/adapter",
+        split=lambda wildcards: str(cell_of(wildcards).split_path),
     output:
-        predictions=f"{grid.CELL}/predictions.jsonl",
-        timing=f"{grid.CELL}/predict_timing.json",
+        predictions=f"{paths.CELL}/predictions.jsonl",
+        timing=f"{paths.CELL}/predict_timing.json",
     log:
         "logs/predict/{study}/{model}/{task}/{variant}/r{rank}/lr{lr}/seed{seed}.log",
     benchmark:

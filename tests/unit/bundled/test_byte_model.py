@@ -2,14 +2,14 @@ from pathlib import Path
 
 from transformers import AutoTokenizer
 
-from lorasb.bundled.byte_model import write_byte_model
+from lorasb.bundled.byte_model import byte_model
 from tests.conftest import ROOT
 
 BUNDLED = ROOT / "resources/byte-llama"
 
 
 def test_bundled_model_is_what_is_built(tmp_path: Path):
-    write_byte_model(tmp_path)
+    byte_model(tmp_path)
     for name in ("model.safetensors", "tokenizer.json"):
         assert (tmp_path / name).read_bytes() == (BUNDLED / name).read_bytes(), name
 

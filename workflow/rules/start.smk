@@ -4,10 +4,10 @@
 
 rule estimate_gradient:
     input:
-        train=f"{grid.DATA}/train.parquet",
+        train=f"{paths.DATA}/train.parquet",
     output:
-        gradient=f"{grid.GRADIENT}/gradient.safetensors",
-        cost=f"{grid.GRADIENT}/gradient.json",
+        gradient=f"{paths.GRADIENT}/gradient.safetensors",
+        cost=f"{paths.GRADIENT}/gradient.json",
     log:
         "logs/estimate_gradient/{study}/{model}/{task}/n{samples}/seed{seed}.log",
     benchmark:
@@ -19,13 +19,7 @@ rule estimate_gradient:
         mem_mb=4000,
     params:
         task=TASK_FLAGS,
-        gradient_hash=lambda wildcards: checked(
-            resolve.gradient_hash,
-            wildcards.study,
-            wildcards.model,
-            wildcards.task,
-            int(wildcards.samples),
-        ),
+        gradient_hash=hash_of(hashes.gradient_hash, "model", "task", "samples"),
     shell:
         "python -m lorasb estimate-gradient {params.task} --samples {wildcards.samples} "
         "--seed {wildcards.seed} --threads {threads} > {log} 2>&1"
@@ -33,10 +27,10 @@ rule estimate_gradient:
 
 rule factorize_gradient:
     input:
-        gradient=f"{grid.GRADIENT}/gradient.safetensors",
+        gradient=f"{paths.GRADIENT}/gradient.safetensors",
     output:
-        factors=f"{grid.GRADIENT_FACTORS}/factors.safetensors",
-        cost=f"{grid.GRADIENT_FACTORS}/factors.json",
+        factors=f"{paths.GRADIENT_FACTORS}/factors.safetensors",
+        cost=f"{paths.GRADIENT_FACTORS}/factors.json",
     log:
         "logs/factorize_gradient/{study}/{model}/{task}/n{samples}/seed{seed}.log",
     benchmark:
@@ -48,13 +42,7 @@ rule factorize_gradient:
         mem_mb=4000,
     params:
         task=TASK_FLAGS,
-        factors_hash=lambda wildcards: checked(
-            resolve.factors_hash,
-            wildcards.study,
-            wildcards.model,
-            wildcards.task,
-            int(wildcards.samples),
-        ),
+        factors_hash=hash_of(hashes.factors_hash, "model", "task", "samples"),
     shell:
         "python -m lorasb factorize-gradient {params.task} --samples {wildcards.samples} "
         "--seed {wildcards.seed} --threads {threads} > {log} 2>&1"
@@ -62,8 +50,8 @@ rule factorize_gradient:
 
 rule factorize_weights:
     output:
-        factors=f"{grid.WEIGHT_FACTORS}/factors.safetensors",
-        cost=f"{grid.WEIGHT_FACTORS}/factors.json",
+        factors=f"{paths.WEIGHT_FACTORS}/factors.safetensors",
+        cost=f"{paths.WEIGHT_FACTORS}/factors.json",
     log:
         "logs/factorize_weights/{study}/{model}.log",
     benchmark:
@@ -74,9 +62,7 @@ rule factorize_weights:
     resources:
         mem_mb=4000,
     params:
-        factors_hash=lambda wildcards: checked(
-            resolve.weight_factors_hash, wildcards.study, wildcards.model
-        ),
+        factors_hash=hash_of(hashes.weight_factors_hash, "model"),
     shell:
         "python -m lorasb factorize-weights --study {wildcards.study} --model {wildcards.model} "
         "--threads {threads} > {log} 2>&1"

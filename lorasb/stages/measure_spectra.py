@@ -1,0 +1,38 @@
+"""Rule `measure_spectra`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import pandas as pd
+from tqdm import tqdm
+
+from lorasb.files import atomic, load_tensors
+from lorasb.probes.spectra import COLUMNS, spectra
+from lorasb.study.compared import gradients
+from lorasb.study.paths import SPECTRA, STARTS
+from lorasb.study.study import Study
+
+
+def measure_spectra(study: str, model: str, task: str) -> None:
+    """One row an estimated gradient, adapted weight and rank.
+
+    None for a study that keeps nothing along training.
+    """
+    found = Study.load(study)
+    names = {"study": study, "model": model, "task": task}
+    loaded = {
+        (samples, seed): load_tensors(
+            STARTS["gradient"].format(**names, samples=samples, seed=seed)
+        )
+        for samples, seed in gradients(found, model, task)
+    }
+    modules = next(iter(loaded.values()), {})
+    ranks = {point.rank for point in found.points if point.rank}
+    rows: list[dict[str, Any]] = []
+    for module in tqdm(modules, desc="spectra", file=sys.stderr, disable=None):
+        measured = spectra({key: tensors[module] for key, tensors in loaded.items()}, ranks)
+        rows += [{"model": model, "task": task, "module": module} | row for row in measured]
+    with atomic(found.folder(SPECTRA, model, task)) as partial:
+        pd.DataFrame(rows, columns=COLUMNS).to_csv(partial, index=False, float_format="%.7g")

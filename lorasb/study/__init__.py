@@ -1,0 +1,1 @@
+"""What a study stands for: its cells, their settings, and hashes of what they depend on."""

@@ -1,0 +1,22 @@
+"""Where everything lies under `results/`. The rules use these patterns: each is written once."""
+
+from __future__ import annotations
+
+CELL = "results/{study}/runs/{model}/{task}/{variant}/r{rank}/lr{lr}/seed{seed}"
+DATA = "results/{study}/shared/data/{model}/{task}"
+GRADIENT = "results/{study}/shared/gradients/{model}/{task}/n{samples}/seed{seed}"
+GRADIENT_FACTORS = "results/{study}/shared/factors/{model}/{task}/n{samples}/seed{seed}"
+WEIGHT_FACTORS = "results/{study}/shared/factors/{model}/weights"
+SCORES = "results/{study}/scores/{model}/{task}"
+DIRECTIONS = "results/{study}/directions/{model}/{task}.csv"
+GRADIENT_PROBES = "results/{study}/probes/{model}/{task}.csv"
+SPECTRA = "results/{study}/spectra/{model}/{task}.csv"
+TABLES = "results/{study}/tables"
+FIGURES = "results/{study}/figures"
+
+# what a method may need before it starts -> the file that holds it
+STARTS = {
+    "gradient": f"{GRADIENT}/gradient.safetensors",
+    "gradient_factors": f"{GRADIENT_FACTORS}/factors.safetensors",
+    "weight_factors": f"{WEIGHT_FACTORS}/factors.safetensors",
+}

@@ -1,0 +1,201 @@
+"""A study, read and checked once at the door and then asked. It makes all cells."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache, cached_property
+from itertools import product
+from pathlib import Path
+
+from lorasb.config.read import Data, load_study, load_task_config
+from lorasb.errors import UserError
+from lorasb.methods.registry import load_variant
+from lorasb.models.spec import ModelSpec
+from lorasb.study.cells import NO_RATE, Cell, Point
+from lorasb.study.paths import STARTS
+from lorasb.study.rates import (
+    Selected,
+    fixed_rate,
+    read_selected_rates,
+    selected_rate,
+    selected_rates_path,
+)
+from lorasb.study.settings import protocol_of, study_settings, task_settings
+from lorasb.tasks.task import Task
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """All that a task within a study, or a cell of it, depends on."""
+
+    model: ModelSpec
+    task: Task
+    settings: Data
+
+
+class Study:
+    """What `config/studies/{name}.yaml` stands for, with all files that it names.
+
+    Raises
+    ------
+    UserError
+        If the study, or a file that it names, is missing or wrong.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.path = f"config/studies/{name}.yaml"
+        data = load_study(name)
+        protocol = protocol_of(data)
+        self.seeds: list[int] = data["seeds"]
+        self.sweep: Data | None = data.get("sweep")
+        self.entries: Data = data["variants"]
+        self.learning_rates: Data | str = data["learning_rates"]
+        self.models = {model: ModelSpec.load(model) for model in data["models"]}
+        # as their files have them, which is what hashes are of
+        self.task_data = {task: load_task_config(task) for task in data["tasks"]}
+        self.tasks = {task: Task.from_config(task, own) for task, own in self.task_data.items()}
+        self.variants = {variant: load_variant(variant) for variant in self.entries}
+        # what rules ask for, whatever the task
+        self.shared = study_settings(data, protocol)
+        self._settings = self._task_settings(data.get("task_settings") or {})
+        self.points = [
+            Point(model, task, variant, rank)
+            for model, task in self.pairs
+            for variant in self.variants
+            for rank in self._ranks(variant)
+        ]
+
+    @classmethod
+    @cache
+    def load(cls, name: str) -> Study:
+        """The study of that name, read once in a process."""
+        return cls(name)
+
+    @property
+    def pairs(self) -> Iterable[tuple[str, str]]:
+        """Each model with each task."""
+        return product(self.models, self.tasks)
+
+    def resolved(self, model: str, task: str) -> Resolved:
+        """The model, the task and its settings."""
+        return Resolved(self.models[model], self.tasks[task], self._settings[task])
+
+    def settings(self, task: str) -> Data:
+        """The settings of a task."""
+        return self._settings[task]
+
+    @property
+    def largest_rank(self) -> int:
+        """The rank at which factors are computed; smaller ranks slice them."""
+        ranks = [point.rank for point in self.points if point.rank]
+        if not ranks:
+            raise UserError(f"{self.path}: no variant has ranks; nothing to factorise")
+        return max(ranks)
+
+    @cached_property
+    def cells(self) -> list[Cell]:
+        """The cells whose test scores the study reports, at the rates it fixed or selected."""
+        both = sorted({*self._sweep_seeds} & {s for v in self.variants for s in self._seeds(v)})
+        if both:
+            raise UserError(
+                f"{self.path}: sweep.seeds has {both[0]}, which is a final seed; "
+                "a learning rate is chosen on other seeds than those that are reported"
+            )
+        return [
+            Cell(self.name, *point, self.rate(point), seed, "test")
+            for point in self.points
+            for seed in self._seeds(point.variant)
+        ]
+
+    @cached_property
+    def sweep_cells(self) -> list[Cell]:
+        """The cells of the learning-rate sweep: other seeds, scored on the selection split."""
+        if self.sweep is None:
+            raise UserError(f"{self.path}: no key 'sweep'; nothing to sweep")
+        for task, data in self.task_data.items():
+            if data["splits"]["selection"]["rows"] == 0:
+                raise UserError(
+                    f"{self.path}: nothing to sweep on: the task '{task}' has an empty "
+                    "selection split; sweep a study of tasks that have one"
+                )
+        return [
+            Cell(self.name, *point, lr, seed, "selection")
+            for point in self.points
+            if self.variants[point.variant].method.trains
+            for lr, seed in product(self._swept_rates(point.variant), self._sweep_seeds)
+        ]
+
+    def scored_cells(self, split: str) -> list[Cell]:
+        """The cells scored on a split: final ones on `test`, the sweep's on `selection`."""
+        return self.cells if split == "test" else self.sweep_cells
+
+    def cells_of(self, model: str, task: str, split: str = "test") -> list[Cell]:
+        """Those of one model and task."""
+        return [
+            cell for cell in self.scored_cells(split) if (cell.model, cell.task) == (model, task)
+        ]
+
+    def cell(self, point: Point, lr: str, seed: int) -> Cell:
+        """The cell with these coordinates, whichever split it is scored on."""
+        split = "selection" if seed in self._sweep_seeds else "test"
+        return Cell(self.name, *point, lr, seed, split)
+
+    @cached_property
+    def selected_rates(self) -> Selected:
+        """The committed outcome of the study's sweep."""
+        return read_selected_rates(selected_rates_path(self.name))
+
+    def rate(self, point: Point) -> str:
+        """The learning rate of a point's reported cells."""
+        if not self.variants[point.variant].method.trains:
+            return NO_RATE
+        if isinstance(self.learning_rates, str):
+            return selected_rate(self.selected_rates, point, selected_rates_path(self.name))
+        return fixed_rate(self.learning_rates, point, f"{self.path}: learning_rates")
+
+    def samples(self, task: str, variant: str) -> int:
+        """Training samples of the gradient that a variant starts from: its own or the study's."""
+        return int(self.variants[variant].samples or self._settings[task]["gradient"]["samples"])
+
+    def folder(self, pattern: str, model: str, task: str) -> Path:
+        """A pattern of `lorasb.study.paths` for one of its models and tasks."""
+        return Path(pattern.format(study=self.name, model=model, task=task))
+
+    def start_file(self, cell: Cell, need: str) -> Path:
+        """The file of a cell's start: a name of `lorasb.study.paths.STARTS`."""
+        samples = self.samples(cell.task, cell.variant)
+        return Path(STARTS[need].format(**vars(cell), samples=samples))
+
+    @property
+    def _sweep_seeds(self) -> list[int]:
+        return list(self.sweep["seeds"]) if self.sweep else []
+
+    def _seeds(self, variant: str) -> list[int]:
+        return list(self.entries[variant].get("seeds", self.seeds))
+
+    def _ranks(self, variant: str) -> list[int]:
+        entry, has_rank = self.entries[variant], self.variants[variant].method.has_rank
+        if has_rank != ("ranks" in entry):
+            wanted = "needs a list 'ranks'" if has_rank else "has no rank; remove 'ranks'"
+            raise UserError(f"{self.path}: variants.{variant} {wanted}")
+        return list(entry.get("ranks", [0]))
+
+    def _swept_rates(self, variant: str) -> list[str]:
+        assert self.sweep is not None
+        if variant not in self.sweep["learning_rates"]:
+            raise UserError(f"{self.path}: sweep.learning_rates has no entry for '{variant}'")
+        return list(self.sweep["learning_rates"][variant])
+
+    def _task_settings(self, own: Data) -> dict[str, Data]:
+        unknown = sorted(set(own) - set(self.tasks))
+        if unknown:
+            raise UserError(
+                f"{self.path}: task_settings.{unknown[0]}: not a task of this study; "
+                f"its tasks: {', '.join(self.tasks)}"
+            )
+        return {
+            task: task_settings(self.shared, own.get(task, {}), f"{self.path} (settings of {task})")
+            for task in self.tasks
+        }

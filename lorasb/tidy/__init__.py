@@ -1,0 +1,1 @@
+"""From the files of cells to the tidy tables of a study; needs no GPU."""

@@ -1,0 +1,97 @@
+"""One row a cell: its score, its counts, its costs; or why it failed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lorasb.files import read_json, read_jsonl
+from lorasb.methods.counts import Counts
+from lorasb.methods.method import NEEDS_GRADIENT
+from lorasb.study.cells import Cell
+from lorasb.study.counts import FLOAT_BYTES, cell_counts
+from lorasb.study.study import Study
+from lorasb.tidy.tables import primary_score
+
+LOSS_KEYS = ("model", "task", "variant", "rank", "seed")
+
+
+def run_row(study: Study, cell: Cell, scores: pd.DataFrame) -> dict[str, Any]:
+    """One row of `runs`: the cell, its primary score, its costs; or why it failed."""
+    variant, metric = study.variants[cell.variant], study.tasks[cell.task].primary
+    score = primary_score(cell, metric, scores)
+    failed = score is None
+    row: dict[str, Any] = {
+        "study": cell.study,
+        **cell.columns,
+        "method": variant.method_name,
+        "arguments": json.dumps(variant.arguments, sort_keys=True),
+        "samples": _samples(study, cell),
+        "status": "failed" if failed else "ok",
+        "reason": _reason(cell) if failed else "",
+        "metric": metric,
+        "score": score,
+    }
+    counts = _count_columns(cell_counts(study, cell))
+    return row | counts | ({} if failed else _cost_columns(study, cell))
+
+
+def losses(cells: list[Cell]) -> pd.DataFrame:
+    """One row a cell and step: loss, learning rate, norm of the gradient."""
+    return pd.DataFrame(
+        [
+            {name: getattr(cell, name) for name in LOSS_KEYS} | entry
+            for cell in cells
+            for entry in read_jsonl(cell.folder / "train.jsonl")
+        ],
+        columns=[*LOSS_KEYS, "step", "loss", "learning_rate", "grad_norm"],
+    )
+
+
+def _samples(study: Study, cell: Cell) -> int | None:
+    """Training samples of the gradient that the cell starts from."""
+    if not study.variants[cell.variant].method.needs & NEEDS_GRADIENT:
+        return None
+    return study.samples(cell.task, cell.variant)
+
+
+def _count_columns(counts: Counts) -> dict[str, Any]:
+    return {
+        "trainable_parameters": counts.trainable,
+        "task_head_parameters": counts.task_head,
+        "stored_parameters": counts.stored,
+        "stored_bytes": FLOAT_BYTES * (counts.stored + counts.task_head),
+        "served_parameters": counts.served,
+        "optimizer_state_bytes": FLOAT_BYTES * counts.optimizer_state,
+    }
+
+
+def _cost_columns(study: Study, cell: Cell) -> dict[str, Any]:
+    timing = read_json(cell.folder / "timing.json")
+    needs = study.variants[cell.variant].method.needs
+    gradient = factors = 0.0
+    if needs & NEEDS_GRADIENT:
+        gradient = _start_seconds(study.start_file(cell, "gradient"))
+    for need in needs & {"gradient_factors", "weight_factors"}:
+        factors += _start_seconds(study.start_file(cell, need))
+    return {
+        "gradient_seconds": gradient,
+        "factorize_seconds": factors,
+        "train_seconds": timing["train_seconds"],
+        "predict_seconds": read_json(cell.folder / "predict_timing.json")["seconds"],
+        "peak_memory_bytes": timing["peak_memory_bytes"],
+        "tokens_per_second": timing["tokens_per_second"],
+    }
+
+
+def _start_seconds(path: Path) -> float:
+    """What a file of a start cost, which the file of the same name beside it says."""
+    return float(read_json(path.with_suffix(".json"))["seconds"])
+
+
+def _reason(cell: Cell) -> str:
+    path = cell.folder / "failed.json"
+    return str(read_json(path)["reason"]) if path.exists() else "not run"

@@ -1,0 +1,53 @@
+"""What tidy tables share: the scores of cells, and how a table is written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from lorasb.errors import UserError
+from lorasb.evaluation.score import METRIC_COLUMNS
+from lorasb.files import atomic
+from lorasb.study.cells import Cell
+from lorasb.study.paths import SCORES
+
+
+def read_scores(cells: list[Cell], split: str) -> pd.DataFrame:
+    """Every metric of the cells on a split."""
+    # the learning rate is a name, not a number
+    tables = [
+        pd.read_csv(folder / f"{split}.metrics.csv", dtype={"lr": str, "set": str})
+        for folder in score_folders(cells)
+    ]
+    # tables written before there were sets lack their column
+    return pd.concat(tables, ignore_index=True).reindex(columns=METRIC_COLUMNS)
+
+
+def score_folders(cells: list[Cell]) -> list[Path]:
+    """Where the scores of the cells' tasks are, each once."""
+    return list(dict.fromkeys(cell.path(SCORES) for cell in cells))
+
+
+def primary_score(cell: Cell, metric: str, scores: pd.DataFrame) -> float | None:
+    """The cell's value of a metric on its whole split; None if it has none."""
+    # a row of one evaluation set names it
+    wanted = (scores["metric"] == metric) & scores["set"].isna()
+    for name, value in cell.columns.items():
+        wanted &= scores[name] == value
+    found = scores.loc[wanted, "value"]
+    return None if found.empty else float(found.iloc[0])
+
+
+def present(cell: Cell, *, available: bool) -> bool:
+    """Whether the cell has predictions; an error where it has none and not `available`."""
+    path = cell.folder / "predictions.jsonl"
+    if not path.exists() and not available:
+        raise UserError(f"{path}: no such file; run the rule 'train' or use --available")
+    return path.exists()
+
+
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """Write a CSV file whole or not at all."""
+    with atomic(path) as partial:
+        table.to_csv(partial, index=False)
