@@ -61,7 +61,7 @@ def test_settings_that_changed_since_planning(project, capsys):
 
 @pytest.fixture
 def prepared(project, capsys):
-    assert main(["prepare", *CELL[:6]]) == 0
+    assert main(["prepare-task", *CELL[:6]]) == 0
     capsys.readouterr()
     return project
 

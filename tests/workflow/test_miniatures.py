@@ -8,9 +8,10 @@ import pandas as pd
 import pytest
 from safetensors.torch import load_file
 
-from lorasb import grid
-from lorasb.config import read as config
+from lorasb.config.read import load_study, load_task_config, names
 from lorasb.files import read_json
+from lorasb.study.cells import COLUMNS
+from lorasb.study.paths import CELL, DATA, FIGURES, TABLES
 from tests.miniature import SELECTION_ROWS, TEST_ROWS, TRAINING_ROWS, shrink
 from tests.workflow.conftest import copy_project, snakemake
 
@@ -39,19 +40,19 @@ DRAWN = {
     "paper-arithmetic-mistral": ["score_vs_trainable", "training_loss"],
     "paper-glue-roberta": ["score_vs_trainable", "score_vs_stored"],
 }
-TABLES = ["accuracy", "costs", "paired_differences", "claims"]
+READ = ["accuracy", "costs", "paired_differences", "claims"]
 LOSSES = ("dropped", "truncated")
 
 
 def test_each_such_study_has_a_miniature():
-    named = {name for name in config.names("studies") if name.startswith(("paper-", "ablation-"))}
+    named = {name for name in names("studies") if name.startswith(("paper-", "ablation-"))}
     assert named == set(MINIATURES)
 
 
 @pytest.mark.parametrize("study", MINIATURES)
 def test_miniature_goes_through_every_rule(tmp_path: Path, study: str):
     root = copy_project(tmp_path / "project")
-    data = config.load_study(study)
+    data = load_study(study)
     tasks, variants = MINIATURES[study]
     tasks, variants = tasks or data["tasks"], variants or list(data["variants"])
     shrink(root, study, tasks=tasks, variants=variants)
@@ -59,7 +60,7 @@ def test_miniature_goes_through_every_rule(tmp_path: Path, study: str):
     done = snakemake(root, *target, "--config", f"study={study}")
     assert done.returncode == 0, done.stdout + done.stderr
 
-    tables = root / grid.TABLES.format(study=study)
+    tables = root / TABLES.format(study=study)
     runs = pd.read_csv(tables / "runs.csv")
     assert (runs["status"] == "ok").all()
     assert len(runs) == len(tasks) * len(variants)
@@ -67,26 +68,26 @@ def test_miniature_goes_through_every_rule(tmp_path: Path, study: str):
         trained = load_file(folder(root, run) / "adapter/adapter_model.safetensors")
         inner = sum(value.numel() for name, value in trained.items() if "lora_xs_R" in name)
         assert inner == run.trainable_parameters
-    for name in TABLES:
+    for name in READ:
         assert (tables / f"{name}.md").read_text().strip()
     for name in DRAWN.get(study, []):
-        assert (root / grid.FIGURES.format(study=study) / f"{name}.png").stat().st_size
+        assert (root / FIGURES.format(study=study) / f"{name}.png").stat().st_size
     if study.startswith("paper-"):
         check_rows(root, study, runs["model"].iloc[0], tasks)
 
 
 def folder(root: Path, run) -> Path:
-    names = {name: getattr(run, name) for name in grid.COLUMNS if name != "lr"}
-    (found,) = root.glob(grid.CELL.format(study=run.study, lr="*", **names))
-    return found
+    found = {name: getattr(run, name) for name in COLUMNS if name != "lr"}
+    (path,) = root.glob(CELL.format(study=run.study, lr="*", **found))
+    return path
 
 
 def check_rows(root: Path, study: str, model: str, tasks: list[str]) -> None:
     """No row is lost or cut on the way, and each split has those that were written."""
     for task in tasks:
-        path = root / grid.DATA.format(study=study, model=model, task=task) / "manifest.json"
+        path = root / DATA.format(study=study, model=model, task=task) / "manifest.json"
         splits = read_json(path)["splits"]
-        asked = config.load_task_config(task)["splits"]
+        asked = load_task_config(task)["splits"]
         assert splits["train"]["rows"] == TRAINING_ROWS
         assert splits["selection"]["rows"] == min(SELECTION_ROWS, asked["selection"]["rows"])
         assert splits["test"]["rows"] == TEST_ROWS * len(asked["test"].get("sets", [0]))

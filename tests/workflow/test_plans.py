@@ -6,10 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from lorasb import grid
-from lorasb.config import read as config
-from lorasb.methods.registry import variant_method
-from lorasb.resolve import gradient_path
+from lorasb.config.read import names
+from lorasb.study.study import Study
 from tests.workflow.conftest import ROOT, copy_project, planned, snakemake
 
 
@@ -23,23 +21,17 @@ def test_workflow_is_lint_clean():
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("study", config.names("studies"))
+@pytest.mark.parametrize("study", names("studies"))
 def test_every_study_plans_its_cells_and_no_others(fresh, study):
     done = snakemake(fresh, "--dry-run", "--config", f"study={study}")
-    rates = ROOT / grid.selected_rates_path(study)
-    if config.load_study(study)["learning_rates"] == "selected" and not rates.exists():
-        assert done.returncode != 0
-        assert "run the target 'sweep'" in done.stdout + done.stderr
-        return
-    jobs = planned(done)
-    cells = grid.final_cells(study)
-    assert jobs.get("train", 0) + jobs.get("train_and_predict", 0) == len(cells)
-    needs = {cell: variant_method(cell.variant).needs for cell in cells}
+    jobs, read = planned(done), Study(study)
+    assert jobs.get("train", 0) + jobs.get("train_and_predict", 0) == len(read.cells)
+    needs = {cell: read.variants[cell.variant].method.needs for cell in read.cells}
     starts = {
-        need: {gradient_path(cell, grid.GRADIENT) for cell in cells if need in needs[cell]}
+        need: {read.start_file(cell, "gradient") for cell in read.cells if need in needs[cell]}
         for need in ("gradient", "gradient_factors")
     }
-    weights = {cell.model for cell in cells if "weight_factors" in needs[cell]}
+    weights = {cell.model for cell in read.cells if "weight_factors" in needs[cell]}
     gradients = starts["gradient"] | starts["gradient_factors"]
     assert jobs["estimate_gradient"] == len(gradients)
     assert jobs["factorize_gradient"] == len(starts["gradient_factors"])
@@ -62,7 +54,7 @@ PER_TASK = 3 * (1 + 5 + 2 * 3) + 1
 def test_studies_of_the_paper_have_all_its_cells(study, tasks):
     assert PER_TASK == 37
     for name in (study, f"{study}-authors"):
-        assert len(grid.final_cells(name)) == tasks * PER_TASK
+        assert len(Study(name).cells) == tasks * PER_TASK
 
 
 def test_tables_and_figures_are_those_that_the_study_has_something_for(tmp_path):
@@ -86,7 +78,7 @@ def test_tables_and_figures_are_those_that_the_study_has_something_for(tmp_path)
 @pytest.mark.parametrize("study", ["quickstart", "glue-minilm"])
 def test_sweep_plans_the_cells_of_the_sweep(fresh, study):
     jobs = planned(snakemake(fresh, "--dry-run", "sweep", "--config", f"study={study}"))
-    assert jobs["train_and_predict"] == len(grid.sweep_cells(study))
+    assert jobs["train_and_predict"] == len(Study(study).sweep_cells)
 
 
 @pytest.mark.parametrize(

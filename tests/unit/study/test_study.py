@@ -1,0 +1,228 @@
+"""A study at the door: what it makes of its files, and what it refuses."""
+
+import re
+
+import pytest
+
+from lorasb.config.read import load_study, names
+from lorasb.errors import UserError
+from lorasb.study.cells import Cell, Point
+from lorasb.study.paths import CELL as PATTERN
+from lorasb.study.study import Study
+
+POINT = Point("quickstart-llama", "world", "lora-sb", 16)
+CELL = Cell("quickstart", *POINT, "1e-2", 0, "test")
+STUDY = "config/studies/quickstart.yaml"
+SMOKE = "glue-minilm-smoke"
+SMOKE_FILE = f"config/studies/{SMOKE}.yaml"
+
+
+def changed(root, file, old, new):
+    path = root / file
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def world():
+    """The settings of a task, read afresh."""
+    return Study("quickstart").settings("world")
+
+
+def test_path_is_the_identity_of_a_cell():
+    assert str(CELL.folder) == (
+        "results/quickstart/runs/quickstart-llama/world/lora-sb/r16/lr1e-2/seed0"
+    )
+    pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", PATTERN)
+    parts = re.fullmatch(pattern, str(CELL.folder)).groupdict()
+    parts |= {"rank": int(parts["rank"].removeprefix("r")), "seed": int(parts["seed"])}
+    assert Cell(**parts, split="test") == CELL
+
+
+@pytest.mark.parametrize("name", names("studies"))
+def test_cells_of_a_study_are_distinct_and_complete(name):
+    study, data = Study(name), load_study(name)
+    assert len(set(study.cells)) == len(study.cells)
+    points = sum(
+        len(entry.get("ranks", [0])) * len(entry.get("seeds", data["seeds"]))
+        for entry in data["variants"].values()
+    )
+    assert len(study.cells) == points * len(data["models"]) * len(data["tasks"])
+
+
+def test_sweep_cells_are_scored_on_selection_and_final_ones_on_test():
+    assert {cell.split for cell in Study("quickstart").sweep_cells} == {"selection"}
+    assert {cell.split for cell in Study("quickstart").cells} == {"test"}
+
+
+def test_nothing_that_trains_nothing_is_swept():
+    assert "base" not in {cell.variant for cell in Study("quickstart").sweep_cells}
+
+
+def test_a_seed_of_the_sweep_cannot_be_reported(project):
+    study = project / "config/studies/quickstart.yaml"
+    study.write_text(study.read_text().replace("seeds: [0, 1, 2]", "seeds: [0, 100]"))
+    with pytest.raises(UserError, match=r"sweep\.seeds has 100"):
+        _ = Study("quickstart").cells
+
+
+def test_missing_selected_rates_ask_for_the_sweep(project):
+    (project / "config/studies/quickstart.selected_lr.tsv").unlink()
+    with pytest.raises(UserError, match="run the target 'sweep'"):
+        _ = Study("quickstart").cells
+
+
+def test_ranks_must_fit_the_method(project):
+    study = project / "config/studies/quickstart.yaml"
+    text = study.read_text()
+    study.write_text(text.replace("full: {}", "full: {ranks: [4]}"))
+    with pytest.raises(UserError, match=r"variants\.full has no rank"):
+        _ = Study("quickstart").sweep_cells
+    study.write_text(text.replace("lora: {ranks: [8]}", "lora: {}"))
+    with pytest.raises(UserError, match=r"variants\.lora needs a list 'ranks'"):
+        _ = Study("quickstart").sweep_cells
+
+
+def test_largest_rank_is_over_all_variants():
+    assert Study("quickstart").largest_rank == 16
+
+
+def test_fixed_rates_are_for_all_tasks_or_for_each(project):
+    study = project / "config/studies/glue-minilm-smoke.yaml"
+    text = study.read_text()
+    study.write_text(text.replace('lora: "1e-3"', 'lora: {mrpc: "2e-3", stsb: "3e-3"}'))
+    cells = Study("glue-minilm-smoke").cells
+    rates = {(cell.variant, cell.task): cell.lr for cell in cells}
+    assert rates["lora", "mrpc"] == "2e-3"
+    assert rates["lora", "stsb"] == "3e-3"
+    assert rates["full", "mrpc"] == rates["full", "stsb"] == "1e-4"
+    study.write_text(text.replace('lora: "1e-3"', 'lora: {mrpc: "2e-3"}'))
+    with pytest.raises(UserError, match=r"learning_rates\.lora has no 'stsb'"):
+        _ = Study("glue-minilm-smoke").cells
+
+
+def test_a_task_without_selection_rows_cannot_be_swept(project):
+    message = r"paper-glue-roberta-authors.yaml: .*'cola-authors' has an empty selection split"
+    with pytest.raises(UserError, match=message):
+        _ = Study("paper-glue-roberta-authors").sweep_cells
+
+
+def test_every_other_study_of_the_paper_can_be_swept():
+    for name in (name for name in names("studies") if name.startswith("paper-")):
+        if name != "paper-glue-roberta-authors":
+            study = Study(name)
+            trained = [point for point in study.points if point.variant != "base"]
+            assert len(study.sweep_cells) == 3 * len(trained)
+
+
+def test_task_settings_win_over_the_studys_and_these_over_defaults():
+    study = Study("quickstart")
+    world, arithmetic = study.settings("world"), study.settings("arithmetic")
+    assert world["training"]["steps"] != arithmetic["training"]["steps"]
+    assert world["training"]["batch_size"] == arithmetic["training"]["batch_size"] == 32
+
+
+def test_samples_of_a_method_without_a_gradient_are_refused(project):
+    changed(project, "config/methods/lora-xs.yaml", "arguments:", "samples: 5\narguments:")
+    with pytest.raises(UserError, match=r"lora-xs.yaml: samples: .* starts from no gradient"):
+        Study("quickstart")
+
+
+def test_two_kept_steps_are_too_few(project):
+    changed(project, "config/defaults.yaml", "points: 6", "points: 2")
+    with pytest.raises(UserError, match=r"probe.points: .* at least 3 \(start, first and last"):
+        world()
+
+
+def test_steps_and_epochs_exclude_each_other(project):
+    changed(project, STUDY, "epochs: null", "epochs: 1")
+    with pytest.raises(UserError, match=r"training\.steps and training\.epochs: give one"):
+        world()
+
+
+def test_the_best_epoch_is_predicted_in_the_training_process(project):
+    changed(project, "config/defaults.yaml", "epoch: last", "epoch: best")
+    world()
+    changed(project, STUDY, "with_training: true", "with_training: false")
+    message = r"prediction\.epoch: best predicts along training"
+    with pytest.raises(UserError, match=message):
+        world()
+
+
+def test_the_rules_do_not_know_that_a_task_predicts_with_training(project):
+    own = "task_settings:\n  world: {prediction: {epoch: best, with_training: true}}\n"
+    changed(project, STUDY, "task_settings:\n", own)
+    world()
+    changed(project, STUDY, "batch_size: 300, with_training: true", "with_training: false")
+    message = r"settings of world.*prediction\.epoch: best predicts along training"
+    with pytest.raises(UserError, match=message):
+        world()
+
+
+def test_a_rate_by_the_loaders_warmup_needs_one(project):
+    changed(project, "config/defaults.yaml", "rate: first-step", "rate: loader-warmup")
+    world()
+    changed(project, "config/defaults.yaml", "warmup_ratio: 0.06", "warmup_ratio: 0")
+    with pytest.raises(
+        UserError, match=r"settings of arithmetic.*training\.warmup_ratio, which is 0"
+    ):
+        world()
+
+
+def test_unknown_key_of_a_studys_settings_is_named(project):
+    changed(project, STUDY, "checkpoint_steps: 40", "checkpoint_step: 40")
+    with pytest.raises(UserError, match="unknown key 'checkpoint_step'"):
+        world()
+
+
+def test_settings_of_a_task_that_is_not_in_the_study_are_refused(project):
+    changed(project, STUDY, "task_settings:\n  arithmetic:", "task_settings:\n  arithmetics:")
+    with pytest.raises(UserError, match=r"task_settings\.arithmetics: not a task of this study"):
+        world()
+
+
+PROTOCOL = """
+description: another one
+settings:
+  training: {weight_decay: 0.5, steps: 7}
+  gradient: {samples: 3}
+"""
+
+
+def test_protocol_lies_between_defaults_and_study(project):
+    (project / "config/protocols/other.yaml").write_text(PROTOCOL)
+    before = Study(SMOKE).settings("mrpc")
+    changed(project, SMOKE_FILE, "seeds: [0]", "protocol: other\nseeds: [0]")
+    after = Study(SMOKE).settings("mrpc")
+    assert after["training"] == before["training"] | {"weight_decay": 0.5}  # steps: the study's
+    assert after["gradient"] == before["gradient"]
+
+
+def test_unknown_protocol_is_named(project):
+    changed(project, SMOKE_FILE, "seeds: [0]", "protocol: authrs\nseeds: [0]")
+    with pytest.raises(UserError, match="unknown protocol 'authrs'; did you mean 'authors'"):
+        Study(SMOKE)
+
+
+def test_settings_of_an_extended_studys_tasks_can_be_dropped(project):
+    text = "extends: quickstart\ntasks: [world]\n"
+    (project / "config/studies/child.yaml").write_text(text)
+    with pytest.raises(UserError, match=r"task_settings\.arithmetic: not a task of this study"):
+        Study("child")
+    (project / "config/studies/child.yaml").write_text(text + "task_settings: null\n")
+    Study("child")
+
+
+def test_the_authors_protocol():
+    settings = Study("paper-glue-roberta-authors").settings("cola-authors")
+    assert settings["training"]["weight_decay"] == 0.01
+    assert settings["training"]["group_by_length"] is False
+    assert settings["training"]["max_grad_norm"] == 0
+    assert settings["training"]["epochs"] == 30
+    assert settings["gradient"] == {
+        "samples": 2,
+        "batch_size": 128,
+        "reduction": "batch-mean",
+        "dropout": True,
+        "memory_limit_bytes": None,
+    }

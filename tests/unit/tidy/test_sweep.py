@@ -1,0 +1,58 @@
+import pandas as pd
+import pytest
+
+from lorasb.errors import UserError
+from lorasb.tidy.sweep import select_rates
+
+
+def sweep(scores: dict[str, list[float | None]]) -> pd.DataFrame:
+    """One variant; learning rate -> a score for each seed."""
+    rows = [
+        {"model": "m", "task": "t", "variant": "v", "rank": 4, "lr": lr, "seed": seed, "score": s}
+        for lr, values in scores.items()
+        for seed, s in enumerate(values)
+    ]
+    return pd.DataFrame(rows)
+
+
+def chosen(scores: dict[str, list[float | None]]) -> dict[str, object]:
+    (row,) = select_rates(sweep(scores)).to_dict("records")
+    return row
+
+
+def test_best_mean_over_seeds_wins():
+    row = chosen({"1e-3": [0.9, 0.1], "1e-2": [0.6, 0.6], "1e-1": [0.2, 0.2]})
+    assert row["lr"] == "1e-2"
+    assert row["score"] == pytest.approx(0.6)
+    assert (row["seeds"], row["edge"]) == (2, "none")
+
+
+@pytest.mark.parametrize(
+    ("scores", "lr", "edge"),
+    [
+        ({"1e-3": [0.9], "1e-2": [0.5]}, "1e-3", "low"),
+        ({"5e-3": [0.1], "1e-2": [0.5], "2.5e-2": [0.6]}, "2.5e-2", "high"),
+    ],
+)
+def test_best_at_the_border_is_marked(scores, lr, edge):
+    row = chosen(scores)
+    assert (row["lr"], row["edge"]) == (lr, edge)
+
+
+def test_border_is_by_value_not_by_spelling():
+    # as text, 1e-2 comes before 5e-3
+    row = chosen({"1e-2": [0.9], "5e-3": [0.1]})
+    assert row["edge"] == "high"
+
+
+def test_of_equal_scores_the_lower_rate_wins():
+    assert chosen({"1e-2": [0.5], "1e-3": [0.5], "5e-2": [0.5]})["lr"] == "1e-3"
+
+
+def test_rate_at_which_a_cell_failed_cannot_be_chosen():
+    assert chosen({"1e-3": [0.5, 0.5], "1e-2": [0.9, None]})["lr"] == "1e-3"
+
+
+def test_no_usable_rate_is_an_error():
+    with pytest.raises(UserError, match="every learning rate failed for m, t, v, 4"):
+        select_rates(sweep({"1e-3": [None]}))
