@@ -51,12 +51,25 @@ def load_protocol(name: str) -> Mapping:
 
 
 def load_variant(name: str) -> Mapping:
-    """`config/methods/{name}.yaml`: a method with fixed arguments."""
-    return _load("variant", "methods", name)
+    """A method with fixed arguments: a file in `config/methods`, or one of the variants inside.
+
+    The variant `n1` of `lora-sb.yaml` is called `lora-sb-n1`; its keys are laid over the file's.
+    """
+    found = _variants([file for file in names("methods") if f"{name}-".startswith(f"{file}-")])
+    if name not in found:
+        raise UserError(unknown("variant", name, variants()))
+    return found[name]
+
+
+def variants() -> list[str]:
+    """The names of all variants in `config/methods`."""
+    return sorted(_variants(names("methods")))
 
 
 def names(folder: str) -> list[str]:
     """The slugs that have a YAML file in `config/{folder}`."""
+    if not CONFIG.is_dir():
+        raise UserError(f"{CONFIG}: no such folder; run from the project's root, where it is")
     return sorted(path.stem for path in (CONFIG / folder).glob("*.yaml"))
 
 
@@ -123,9 +136,31 @@ def _explain(error: Any) -> str:
     return f"{message}; {hint}" if hint else message
 
 
+def _variants(files: list[str]) -> dict[str, Mapping]:
+    """The variants of these files of `config/methods`, by name."""
+    found: dict[str, Mapping] = {}
+    owners: dict[str, str] = {}
+    for file in files:
+        for name, data in _variants_of(file).items():
+            if name in found:
+                raise UserError(
+                    f"{CONFIG}/methods: {owners[name]}.yaml and {file}.yaml both have a variant "
+                    f"'{name}'; rename one of them"
+                )
+            found[name], owners[name] = data, file
+    return found
+
+
+def _variants_of(file: str) -> dict[str, Mapping]:
+    """A method's own variant, called as its file, and those inside the file."""
+    data = read_yaml(CONFIG / "methods" / f"{file}.yaml", "method")
+    inside = data.pop("variants", {})
+    return {file: data} | {f"{file}-{key}": merge(data, own) for key, own in inside.items()}
+
+
 def _load(kind: str, folder: str, name: str) -> Mapping:
     path = CONFIG / folder / f"{name}.yaml"
-    if CONFIG.is_dir() and not path.exists():
+    if not path.exists():
         raise UserError(unknown(kind, name, names(folder)) + f" (there is no {path})")
     if kind not in EXTENDABLE:
         return read_yaml(path, kind)

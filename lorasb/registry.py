@@ -43,6 +43,6 @@ def get_method(name: str) -> type[Method]:
 
 
 def variant_method(variant: str) -> Method:
-    """The method of `config/methods/{variant}.yaml` with the arguments that it fixes."""
+    """The method of a variant with the arguments that it fixes."""
     data = load_variant(variant)
     return get_method(data["method"])(**data.get("arguments", {}))

@@ -229,7 +229,7 @@ def _check_samples(variant: str) -> None:
     data = config.load_variant(variant)
     if "samples" in data and not variant_method(variant).needs & NEEDS_GRADIENT:
         raise UserError(
-            f"config/methods/{variant}.yaml: samples: the method '{data['method']}' starts from no "
+            f"config/methods: {variant}: samples: the method '{data['method']}' starts from no "
             "gradient; remove the key"
         )
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lorasb.config import names
+from lorasb.config import variants
 from lorasb.registry import get_method, method_names
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -78,5 +78,4 @@ def test_every_method_is_a_file_with_a_docstring_and_some_variant_uses_it():
         method = get_method(name)
         assert method.__doc__
         assert sys.modules[method.__module__].__doc__
-    variants = names("methods")
-    assert {"full", "lora", "lora-xs", "lora-sb"} <= set(variants)
+    assert {"full", "lora", "lora-xs", "lora-sb"} <= set(variants())

@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from lorasb.config import names
+from lorasb.config import variants
 from lorasb.factors import factorize, save_factors
 from lorasb.gradients import save_gradients
 from lorasb.methods.base import Context, Method
@@ -17,7 +17,7 @@ from lorasb.models import matching_modules, oriented_weight, target_shapes
 from lorasb.registry import variant_method
 from tests.unit.tiny import tiny_bert, tiny_llama
 
-VARIANTS = names("methods")
+VARIANTS = variants()
 RANKED = [variant for variant in VARIANTS if variant_method(variant).has_rank]
 TRAINED = [variant for variant in VARIANTS if variant_method(variant).trains]
 LLAMA_TARGETS = ["q_proj", "v_proj", "down_proj"]

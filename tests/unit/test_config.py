@@ -80,7 +80,6 @@ def test_empty_grid_is_refused(project, change):
         ("studies", config.load_study),
         ("models", config.load_model_config),
         ("tasks", config.load_task_config),
-        ("methods", config.load_variant),
         ("protocols", config.load_protocol),
     ],
 )
@@ -89,6 +88,12 @@ def test_every_shipped_file_fits_its_schema(folder, load):
     assert found
     for name in found:
         load(name)
+
+
+def test_every_shipped_variant_is_read():
+    assert len(config.variants()) > len(config.names("methods")) > 0
+    for name in config.variants():
+        assert config.load_variant(name)["label"]
 
 
 def study(project: Path, name: str, text: str) -> None:
@@ -126,10 +131,87 @@ def test_bad_extension_is_one_clear_line(project, text, message):
         config.load_study("child")
 
 
-def test_variants_cannot_extend(project):
+MINE = """
+method: lora-sb
+label: Mine
+samples: 3
+arguments: {scaling: 1.0, options: {r: rank, deep: 1}}
+"""
+
+
+def mine(project: Path, variants: str, name: str = "mine") -> None:
+    write(project / f"config/methods/{name}.yaml", f"{MINE}variants: {{{variants}}}\n")
+
+
+def test_a_variant_inside_a_file_is_laid_over_what_the_file_states(project):
+    mine(project, "a: {label: A, arguments: {options: {deep: 2}}}, b0.5: {label: B, method: full}")
+    write(project / "config/methods/mine-own.yaml", "method: full\nlabel: Own\n")
+    assert [name for name in config.variants() if name.startswith("mine")] == [
+        *("mine", "mine-a", "mine-b0.5", "mine-own"),
+    ]
+    own = {
+        "method": "lora-sb",
+        "label": "Mine",
+        "samples": 3,
+        "arguments": {"scaling": 1.0, "options": {"r": "rank", "deep": 1}},
+    }
+    arguments = {"scaling": 1.0, "options": {"r": "rank", "deep": 2}}
+    assert config.load_variant("mine") == own
+    assert config.load_variant("mine-a") == own | {"label": "A", "arguments": arguments}
+    assert config.load_variant("mine-b0.5") == own | {"label": "B", "method": "full"}
+    assert config.load_variant("mine-own") == {"method": "full", "label": "Own"}
+
+
+@pytest.mark.parametrize(
+    ("variants", "message"),
+    [
+        ("a: {label: A, extends: lora}", "variants.a: unknown key 'extends'; known: arguments"),
+        ("a: {label: A, variants: {}}", "variants.a: unknown key 'variants'; known: arguments"),
+        ("a: {samples: 1}", "variants.a: 'label' is a required property"),
+        ("a: {label: A, samples: 0}", "variants.a.samples: 0 is less than the minimum"),
+        ("a: null", "variants.a: None is not of type 'object'"),
+        ("", "variants: {} should be non-empty"),
+        ("A: {label: A}", "variants: 'A' does not match .* lower-case letters"),
+        ("a_b: {label: A}", "variants: 'a_b' does not match .* lower-case letters"),
+        ("10: {label: A}", "variants: 10 is not of type 'string'; .* quote a number"),
+    ],
+)
+def test_bad_variant_is_one_clear_line(project, variants, message):
+    mine(project, variants)
+    with pytest.raises(UserError, match=f"config/methods/mine.yaml: {message}") as caught:
+        config.load_variant("mine-a")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "inside", "twice"), [("mine-a", "b", "mine-a"), ("mine-a", "a-b", "mine-a-b")]
+)
+def test_a_name_that_two_files_could_mean_is_refused(project, name, inside, twice):
+    mine(project, f"{inside}: {{label: A}}, a: {{label: A}}")
+    mine(project, "b: {label: B}", name)
+    message = f"config/methods: mine.yaml and {name}.yaml both have a variant 'mine-a.*'; rename"
+    for ask in (config.variants, lambda: config.load_variant(twice)):
+        with pytest.raises(UserError, match=message):
+            ask()
+
+
+def test_an_unknown_variant_suggests_the_nearest(project):
+    with pytest.raises(UserError, match="unknown variant 'lora-sb-n7'; did you mean 'lora-sb-n"):
+        config.load_variant("lora-sb-n7")
+    with pytest.raises(UserError, match="unknown variant 'lora-'; did you mean 'lora'"):
+        config.load_variant("lora-")
+
+
+def test_a_method_cannot_extend(project):
     write(project / "config/methods/child.yaml", "extends: lora\nlabel: child\n")
     with pytest.raises(UserError, match="unknown key 'extends'"):
         config.load_variant("child")
+
+
+def test_names_outside_the_project_say_so(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="run from the project's root"):
+        config.load_variant("lora")
 
 
 def test_what_the_authors_tasks_change(project):

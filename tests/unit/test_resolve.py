@@ -93,13 +93,13 @@ def test_a_variant_may_have_its_own_number_of_samples(project):
     assert str(resolve.gradient_path(own, grid.GRADIENT)).endswith("/world/n5/seed0")
     assert str(resolve.gradient_path(CELL, grid.GRADIENT)).endswith("/world/n64/seed0")
     assert resolve.cell_hash(own) != resolve.cell_hash(replace(own, variant="lora-sb"))
-    changed(project, "config/methods/lora-sb-n5.yaml", "samples: 5", "samples: 64")
+    changed(project, "config/methods/lora-sb.yaml", "samples: 5}", "samples: 64}")
     assert resolve.cell_hash(own) == resolve.cell_hash(replace(own, variant="lora-sb"))
 
 
 def test_samples_of_a_method_without_a_gradient_are_refused(project):
     changed(project, "config/methods/lora-xs.yaml", "arguments:", "samples: 5\narguments:")
-    with pytest.raises(UserError, match=r"lora-xs.yaml: samples: .* starts from no gradient"):
+    with pytest.raises(UserError, match=r"lora-xs: samples: .* starts from no gradient"):
         resolve.check_study("quickstart")
 
 
@@ -363,13 +363,9 @@ def test_arguments_that_vary_alone(study, arguments):
 
 
 def test_an_argument_that_varies_with_another_does_not_count(project):
-    changed(
-        project,
-        "config/methods/lora-sb-s4.yaml",
-        "scaling: 4.0",
-        "scaling: 4.0\n  start: undivided",
-    )
-    changed(project, "config/methods/lora-sb-s0.25.yaml", "scaling: 0.25", "scaling: 1.0")
+    file = "config/methods/lora-sb.yaml"
+    changed(project, file, "{scaling: 4.0}", "{scaling: 4.0, start: undivided}")
+    changed(project, file, "{scaling: 0.25}", "{scaling: 1.0}")
     assert "scaling" not in resolve.varied_arguments("directions-minilm")
 
 
