@@ -155,7 +155,9 @@ def _variants_of(file: str) -> dict[str, Mapping]:
     """A method's own variant, called as its file, and those inside the file."""
     data = read_yaml(CONFIG / "methods" / f"{file}.yaml", "method")
     inside = data.pop("variants", {})
-    return {file: data} | {f"{file}-{key}": merge(data, own) for key, own in inside.items()}
+    # two variants that look alike could not be told apart
+    shared = {key: value for key, value in data.items() if key != "style"}
+    return {file: data} | {f"{file}-{key}": merge(shared, own) for key, own in inside.items()}
 
 
 def _load(kind: str, folder: str, name: str) -> Mapping:

@@ -134,6 +134,7 @@ def test_bad_extension_is_one_clear_line(project, text, message):
 MINE = """
 method: lora-sb
 label: Mine
+style: {color: "#0072B2", marker: "", line: "--"}
 samples: 3
 arguments: {scaling: 1.0, options: {r: rank, deep: 1}}
 """
@@ -149,17 +150,25 @@ def test_a_variant_inside_a_file_is_laid_over_what_the_file_states(project):
     assert [name for name in config.variants() if name.startswith("mine")] == [
         *("mine", "mine-a", "mine-b0.5", "mine-own"),
     ]
-    own = {
+    own = config.load_variant("mine")
+    del own["style"]
+    assert own == {
         "method": "lora-sb",
         "label": "Mine",
         "samples": 3,
         "arguments": {"scaling": 1.0, "options": {"r": "rank", "deep": 1}},
     }
     arguments = {"scaling": 1.0, "options": {"r": "rank", "deep": 2}}
-    assert config.load_variant("mine") == own
     assert config.load_variant("mine-a") == own | {"label": "A", "arguments": arguments}
     assert config.load_variant("mine-b0.5") == own | {"label": "B", "method": "full"}
     assert config.load_variant("mine-own") == {"method": "full", "label": "Own"}
+
+
+def test_a_style_is_that_of_one_variant_alone(project):
+    mine(project, "a: {label: A}, b: {label: B, style: {color: '#000000', marker: s, line: '-'}}")
+    assert config.load_variant("mine")["style"] == {"color": "#0072B2", "marker": "", "line": "--"}
+    assert "style" not in config.load_variant("mine-a")
+    assert config.load_variant("mine-b")["style"]["color"] == "#000000"
 
 
 @pytest.mark.parametrize(
@@ -169,6 +178,18 @@ def test_a_variant_inside_a_file_is_laid_over_what_the_file_states(project):
         ("a: {label: A, variants: {}}", "variants.a: unknown key 'variants'; known: arguments"),
         ("a: {samples: 1}", "variants.a: 'label' is a required property"),
         ("a: {label: A, samples: 0}", "variants.a.samples: 0 is less than the minimum"),
+        (
+            "a: {label: A, style: {color: red, marker: s, line: '-'}}",
+            "variants.a.style.color: 'red'",
+        ),
+        (
+            "a: {label: A, style: {color: '#123456', marker: s}}",
+            "variants.a.style: 'line' is a req",
+        ),
+        (
+            "a: {label: A, style: {color: '#123456', marker: s, line: _}}",
+            "variants.a.style.line: '_'",
+        ),
         ("a: null", "variants.a: None is not of type 'object'"),
         ("", "variants: {} should be non-empty"),
         ("A: {label: A}", "variants: 'A' does not match .* lower-case letters"),
@@ -219,5 +240,7 @@ def test_what_the_authors_tasks_change(project):
         plain, authors = config.load_task_config(name), config.load_task_config(f"{name}-authors")
         changed = {key for key in authors if authors[key] != plain.get(key)}
         assert changed - {"prompt"} == {"label", "splits", "stop"}
-        prompts = [one["prompt"] for one in authors["splits"]["test"]["sets"].values()]
-        assert all(prompt != authors["prompt"] for prompt in prompts)
+        sets = authors["splits"]["test"]["sets"]
+        assert all(one["prompt"] != authors["prompt"] for one in sets.values())
+        labels = {name: one["label"] for name, one in plain["splits"]["test"]["sets"].items()}
+        assert {name: one["label"] for name, one in sets.items()} == labels

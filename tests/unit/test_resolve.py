@@ -65,6 +65,7 @@ def test_hash_does_not_change_with_what_it_does_not(project, file, old, new):
         ("flexible: true_false", "flexible: choice", False, True),
         ("flexible: choice", "flexible: option", False, True),
         ("from: boolq", "from: piqa", True, False),
+        ("label: BoolQ", "label: another name", False, False),
         ("score_version: 1", "score_version: 2", False, True),
         ("max_new_tokens: 32", "max_new_tokens: 16", True, False),
     ],
