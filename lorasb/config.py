@@ -17,6 +17,8 @@ from lorasb.errors import UserError
 CONFIG = Path("config")
 # whose files may state `extends`, the name of another one, and then only what differs from it
 EXTENDABLE = {"study", "task", "model"}
+# starts the name of a file that is only there to be extended
+TEMPLATE = "_"
 Mapping = dict[str, Any]
 
 
@@ -67,7 +69,11 @@ def variants() -> list[str]:
 
 
 def names(folder: str) -> list[str]:
-    """The slugs that have a YAML file in `config/{folder}`."""
+    """The slugs that have a YAML file in `config/{folder}`; a template has none."""
+    return [stem for stem in _stems(folder) if not stem.startswith(TEMPLATE)]
+
+
+def _stems(folder: str) -> list[str]:
     if not CONFIG.is_dir():
         raise UserError(f"{CONFIG}: no such folder; run from the project's root, where it is")
     return sorted(path.stem for path in (CONFIG / folder).glob("*.yaml"))
@@ -164,6 +170,8 @@ def _load(kind: str, folder: str, name: str) -> Mapping:
     path = CONFIG / folder / f"{name}.yaml"
     if not path.exists():
         raise UserError(unknown(kind, name, names(folder)) + f" (there is no {path})")
+    if name.startswith(TEMPLATE):
+        raise UserError(f"{path}: a template, which a {kind} may extend, is no {kind} itself")
     if kind not in EXTENDABLE:
         return read_yaml(path, kind)
     data = _extended(kind, folder, [name])
@@ -186,7 +194,7 @@ def _extended(kind: str, folder: str, chain: list[str]) -> Any:
         circle = " -> ".join([*chain, parent])
         raise UserError(f"{path}: extends: {circle}: a {kind} cannot extend itself")
     if not (CONFIG / folder / f"{parent}.yaml").exists():
-        raise UserError(f"{path}: extends: {unknown(kind, parent, names(folder))}")
+        raise UserError(f"{path}: extends: {unknown(kind, parent, _stems(folder))}")
     return merge(_extended(kind, folder, [*chain, parent]), data)
 
 

@@ -90,6 +90,21 @@ def test_every_shipped_file_fits_its_schema(folder, load):
         load(name)
 
 
+def test_a_template_is_there_to_be_extended_alone(project):
+    write(project / "config/studies/_half.yaml", "seeds: [7]\n")
+    text = (project / "config/studies/quickstart.yaml").read_text()
+    assert "\nseeds: [0, 1, 2]\n" in text
+    study(project, "whole", "extends: _half\n" + text.replace("\nseeds: [0, 1, 2]\n", "\n"))
+    assert "whole" in config.names("studies")
+    assert "_half" not in config.names("studies")
+    assert config.load_study("whole")["seeds"] == [7]
+    with pytest.raises(UserError, match=r"_half.yaml: a template, .* is no study itself"):
+        config.load_study("_half")
+    study(project, "whole", "extends: _hafl\n")
+    with pytest.raises(UserError, match="unknown study '_hafl'; did you mean '_half'"):
+        config.load_study("whole")
+
+
 def test_every_shipped_variant_is_read():
     assert len(config.variants()) > len(config.names("methods")) > 0
     for name in config.variants():

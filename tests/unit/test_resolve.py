@@ -269,10 +269,11 @@ def selected(project):
 @pytest.mark.parametrize(
     ("file", "old", "new", "stale"),
     [
-        ("config/tasks/mrpc.yaml", "data_version: 1", "data_version: 2", {"mrpc"}),
+        ("config/tasks/mrpc.yaml", "label: MRPC", "label: MRPC\ndata_version: 2", {"mrpc"}),
         (SMOKE_FILE, "steps: 8", "steps: 9", {"mrpc", "stsb"}),
         (SMOKE_FILE, "seeds: [0]", "seeds: [0, 1]", set()),
-        ("config/tasks/mrpc.yaml", "score_version: 1", "score_version: 2", set()),
+        ("config/tasks/_glue.yaml", "data_version: 1", "data_version: 2", {"mrpc", "stsb"}),
+        ("config/tasks/_glue.yaml", "score_version: 1", "score_version: 2", set()),
     ],
 )
 def test_rates_chosen_under_other_settings_are_stale(selected, file, old, new, stale):
@@ -318,9 +319,9 @@ def test_unknown_protocol_is_named(project):
 def test_known_numbers_of_rows_do_not_concern_the_hash(project):
     names = (SMOKE, "all-minilm-l6-v2", "mrpc")
     before = resolve.data_hash(*names)
-    changed(project, "config/tasks/mrpc.yaml", "  rows: {train: 3668, validation: 408}\n", "")
+    changed(project, "config/tasks/mrpc.yaml", ", rows: {train: 3668, validation: 408}", "")
     assert resolve.data_hash(*names) == before
-    changed(project, "config/tasks/mrpc.yaml", "rows: 500", "rows: 400")
+    changed(project, "config/tasks/_glue.yaml", "rows: 500", "rows: 400")
     assert resolve.data_hash(*names) != before
 
 

@@ -18,7 +18,7 @@ from tests.unit.text import (
 )
 
 ROOT = Path(__file__).resolve().parents[3]
-SLUGS = sorted(path.stem for path in (ROOT / "config/tasks").glob("*.yaml"))
+SLUGS = config.names("tasks")
 
 
 @pytest.fixture(autouse=True)
