@@ -36,7 +36,7 @@ HEAD_STD = 0.02  # of a new task head's weights, as BERT and its kin are initial
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A base model as `config/models/{slug}.yaml` describes it; the keys are explained there."""
+    """A base model as `config/models/{slug}.yaml` has it; `config/README.md` explains the keys."""
 
     label: str
     hub_id: str | None

@@ -1,9 +1,14 @@
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from lorasb import config
 from lorasb.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def write(path: Path, text: str) -> Path:
@@ -109,6 +114,35 @@ def test_every_shipped_variant_is_read():
     assert len(config.variants()) > len(config.names("methods")) > 0
     for name in config.variants():
         assert config.load_variant(name)["label"]
+
+
+def keys(schema: Any) -> set[str]:
+    """The keys that a schema knows, at every depth."""
+    if isinstance(schema, list):
+        return set().union(*map(keys, schema))
+    if not isinstance(schema, dict):
+        return set()
+    return set(schema.get("properties", {})).union(*map(keys, schema.values()))
+
+
+def explained(heading: str) -> set[str]:
+    """What `config/README.md` explains in one of its chapters."""
+    text = (ROOT / "config/README.md").read_text(encoding="utf-8")
+    (chapter,) = re.findall(rf"^## {heading}\n(.*?)(?=^## )", text, re.MULTILINE | re.DOTALL)
+    return set(re.findall(r"`(\w+)`", chapter))
+
+
+@pytest.mark.parametrize("kind", ["study", "model", "task", "method"])
+def test_every_key_is_explained(kind):
+    schema = (ROOT / f"lorasb/schemas/{kind}.schema.yaml").read_text(encoding="utf-8")
+    known = keys(yaml.safe_load(schema))
+    assert len(known) > 5
+    assert known <= explained(f"A {kind}")
+
+
+def test_every_argument_of_a_method_is_explained():
+    arguments = [config.load_variant(name).get("arguments", {}) for name in config.variants()]
+    assert set().union(*arguments) <= explained("A method")
 
 
 def study(project: Path, name: str, text: str) -> None:
