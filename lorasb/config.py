@@ -14,6 +14,11 @@ from jsonschema.exceptions import best_match
 
 from lorasb.errors import UserError
 
+try:  # several times faster, where PyYAML was built with it
+    from yaml import CSafeLoader as _SafeLoader
+except ImportError:
+    from yaml import SafeLoader as _SafeLoader  # type: ignore[assignment]
+
 CONFIG = Path("config")
 # whose files may state `extends`, the name of another one, and then only what differs from it
 EXTENDABLE = {"study", "task", "model"}
@@ -111,16 +116,10 @@ def _parse(path: Path) -> Any:
             f"{path}: no such file; run from the project's root, where config/ is"
         ) from error
     try:
-        return copy.deepcopy(_parse_text(text))
+        return yaml.load(text, Loader=_StrictLoader)
     except yaml.YAMLError as error:
         message = " ".join(str(error).split())
         raise UserError(f"{path}: not valid YAML: {message}") from error
-
-
-@cache
-def _parse_text(text: str) -> Any:
-    # a plan asks for the same few files thousands of times
-    return yaml.load(text, Loader=_StrictLoader)
 
 
 def check(data: Any, schema: str, where: str) -> None:
@@ -211,8 +210,8 @@ def _validator(schema: str) -> Draft202012Validator:
     return Draft202012Validator(yaml.safe_load(path.read_text(encoding="utf-8")))
 
 
-class _StrictLoader(yaml.SafeLoader):
-    """SafeLoader that refuses a key written twice, of which YAML would keep the last."""
+class _StrictLoader(_SafeLoader):
+    """A safe loader that refuses a key written twice, of which YAML would keep the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=deep) for key, _ in node.value]
