@@ -1,77 +1,152 @@
-"""Data flows one way: config, workflow, lorasb, results, analysis."""
+"""Data flows one way: config, workflow, lorasb, results, analysis; so do imports inside lorasb."""
 
 from __future__ import annotations
 
 import ast
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from lorasb.config.read import names
+from lorasb.__main__ import VERBS
+from lorasb.config.read import variants
 from lorasb.methods.registry import get_method, method_names
 
 ROOT = Path(__file__).resolve().parent.parent
 
+# The rooms of lorasb from the ground up: each may import those on lines above it, and the others
+# of its own line.
+FLOORS = [
+    {"errors", "seeding", "machine", "provenance", "files"},
+    {"config", "linalg"},
+    {"models"},
+    {"tuner", "bundled"},
+    {"start", "tasks"},
+    {"methods"},
+    {"study", "claims"},
+    {"training", "evaluation"},
+    {"probes", "tidy"},
+    {"stages"},
+    {"__main__"},
+]
+# public names of the package and the registration with PEFT; nothing inside imports it
+FACE = "__init__"
+LOOSE = 9  # modules that lie beside the packages
+STAGES_WITHOUT_RULE = {"count", "publish"}  # verbs that people call, not the workflow
+VERBS_OF_BUNDLED = {"pretrain", "byte-model"}
+
+
+def nodes(path: Path) -> Iterator[ast.AST]:
+    return ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+
 
 def imported(path: Path) -> set[str]:
-    """Top-level names of everything that a file imports."""
+    """Full names of everything that a file imports."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[0] for alias in node.names}
+            found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module.split(".")[0])
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
     return found
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "lorasb").rglob("*.py")), ids=str)
+def top_level(path: Path) -> set[str]:
+    return {name.split(".")[0] for name in imported(path)}
+
+
+def room(path: Path) -> str:
+    return path.relative_to(ROOT / "lorasb").parts[0].removesuffix(".py")
+
+
+def modules() -> list[Path]:
+    return sorted((ROOT / "lorasb").rglob("*.py"))
+
+
+def floor(name: str) -> int:
+    (found,) = [index for index, rooms in enumerate(FLOORS) if name in rooms]
+    return found
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
 def test_library_knows_neither_workflow_nor_analysis(path):
-    assert not imported(path) & {"snakemake", "analysis", "matplotlib"}
+    assert not top_level(path) & {"snakemake", "analysis", "matplotlib"}
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "analysis").rglob("*.py")), ids=str)
 def test_analysis_needs_tables_only(path):
-    assert not imported(path) & {"lorasb", "torch", "transformers", "peft", "datasets"}
+    assert not top_level(path) & {"lorasb", "torch", "transformers", "peft", "datasets"}
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_lead_down(path):
+    if path.stem == FACE and path.parent == ROOT / "lorasb":
+        return
+    own = floor(room(path))
+    for name in imported(path):
+        if name.startswith("lorasb."):
+            other = name.split(".")[1]
+            assert floor(other) <= own, f"{path.relative_to(ROOT)} imports {name}"
+
+
+def test_packages_have_no_circles():
+    """Rooms of one floor do not import each other in a circle."""
+    needs: dict[str, set[str]] = {}
+    for path in modules():
+        inside = {name.split(".")[1] for name in imported(path) if name.startswith("lorasb.")}
+        needs.setdefault(room(path), set()).update(inside - {room(path)})
+    while needs:
+        free = {name for name, others in needs.items() if not others & needs.keys()}
+        assert free, f"a circle among {sorted(needs)}"
+        needs = {name: others for name, others in needs.items() if name not in free}
+
+
+def test_every_room_is_on_one_floor_and_few_modules_are_loose():
+    rooms = {room(path) for path in modules()} - {FACE}
+    assert rooms == set().union(*FLOORS)
+    assert len(list((ROOT / "lorasb").glob("*.py"))) <= LOOSE
 
 
 @pytest.mark.parametrize(
-    "name",
-    [
-        *("training/loop", "training/order", "training/setup", "stages/train", "collect"),
-        *("evaluation/predict", "evaluation/score", "linalg/measures"),
-        *("probes/updates", "probes/gradients", "probes/replay"),
-    ],
+    "package", ["training", "evaluation", "linalg", "probes", "stages", "study", "tidy"]
 )
-def test_shared_code_names_no_method(name):
-    text = (ROOT / f"lorasb/{name}.py").read_text(encoding="utf-8")
+def test_shared_code_names_no_method(package):
     strings = {
         node.value
-        for node in ast.walk(ast.parse(text))
+        for path in (ROOT / "lorasb" / package).glob("*.py")
+        for node in nodes(path)
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     }
     assert not strings & {"full", "lora", "lora-xs", "lora-sb", "peft", "base"}
 
 
 def test_import_is_cheap():
-    code = "import sys, lorasb, lorasb.grid, lorasb.resolve; print(*sys.modules)"
+    code = "import sys, lorasb, lorasb.study.study, lorasb.study.hashes; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"torch", "transformers", "peft", "datasets", "evaluate"} & set(done.stdout.split())
 
 
-def test_figures_tables_rules_and_captions_have_the_same_names():
-    rules = "".join(path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk"))
-    scripts = [
-        path
-        for folder in ("figures", "tables")
-        for path in (ROOT / "analysis" / folder).glob("*.py")
-        if path.stem != "__init__"
+def rules() -> set[str]:
+    """The rules that are written out, by name."""
+    lines = [
+        line.split()
+        for path in (ROOT / "workflow/rules").glob("*.smk")
+        for line in path.read_text(encoding="utf-8").splitlines()
     ]
-    assert scripts
-    for path in scripts:
-        assert f"analysis/{path.parent.name}/{path.name}" in rules
-        assert (ROOT / f"workflow/report/{path.stem}.rst").exists()
+    return {words[1].removesuffix(":") for words in lines if words[:1] == ["rule"]}
+
+
+def test_a_stage_its_rule_and_its_verb_bear_one_name():
+    staged = {name for name, verb in VERBS.items() if verb.module.startswith("stages.")}
+    assert VERBS.keys() - staged == VERBS_OF_BUNDLED
+    for name in staged - STAGES_WITHOUT_RULE:
+        assert name.replace("-", "_") in rules(), name
+    files = {path.stem for path in (ROOT / "lorasb/stages").glob("*.py")} - {FACE}
+    assert files == {VERBS[name].module.removeprefix("stages.") for name in staged}
+    for name in staged - {"factorize-gradient", "factorize-weights"}:
+        assert VERBS[name].module == f"stages.{name.replace('-', '_')}"
 
 
 def test_every_method_is_a_file_with_a_docstring_and_some_variant_uses_it():
@@ -79,5 +154,4 @@ def test_every_method_is_a_file_with_a_docstring_and_some_variant_uses_it():
         method = get_method(name)
         assert method.__doc__
         assert sys.modules[method.__module__].__doc__
-    variants = names("methods")
-    assert {"full", "lora", "lora-xs", "lora-sb"} <= set(variants)
+    assert {"full", "lora", "lora-xs", "lora-sb"} <= set(variants())

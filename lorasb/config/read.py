@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import difflib
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -14,9 +15,16 @@ from jsonschema.exceptions import best_match
 
 from lorasb.errors import UserError
 
+try:  # several times faster, where PyYAML was built with it
+    from yaml import CSafeLoader as _SafeLoader
+except ImportError:
+    from yaml import SafeLoader as _SafeLoader  # type: ignore[assignment]
+
 CONFIG = Path("config")
 # whose files may state `extends`, the name of another one, and then only what differs from it
 EXTENDABLE = {"study", "task", "model"}
+# starts the name of a file that is only there to be extended
+TEMPLATE = "_"
 Data = dict[str, Any]
 
 
@@ -51,12 +59,36 @@ def load_protocol(name: str) -> Data:
 
 
 def load_variant(name: str) -> Data:
-    """`config/methods/{name}.yaml`: a method with fixed arguments."""
-    return _load("variant", "methods", name)
+    """A method with fixed arguments; see `load_variants`."""
+    return load_variants([name])[name]
+
+
+def load_variants(wanted: Iterable[str]) -> dict[str, Data]:
+    """Methods with fixed arguments: files in `config/methods`, or one of the variants inside.
+
+    The variant `n1` of `lora-sb.yaml` is called `lora-sb-n1`; its keys are laid over the file's.
+    """
+    wanted = list(wanted)
+    found = _variants([file for file in names("methods") if _may_hold(file, wanted)])
+    for name in wanted:
+        if name not in found:
+            raise UserError(unknown("variant", name, variants()))
+    return {name: found[name] for name in wanted}
+
+
+def variants() -> list[str]:
+    """The names of all variants in `config/methods`."""
+    return sorted(_variants(names("methods")))
 
 
 def names(folder: str) -> list[str]:
-    """The slugs that have a YAML file in `config/{folder}`."""
+    """The slugs that have a YAML file in `config/{folder}`; a template has none."""
+    return [stem for stem in _stems(folder) if not stem.startswith(TEMPLATE)]
+
+
+def _stems(folder: str) -> list[str]:
+    if not CONFIG.is_dir():
+        raise UserError(f"{CONFIG}: no such folder; run from the project's root, where it is")
     return sorted(path.stem for path in (CONFIG / folder).glob("*.yaml"))
 
 
@@ -92,16 +124,10 @@ def _parse(path: Path) -> Any:
             f"{path}: no such file; run from the project's root, where config/ is"
         ) from error
     try:
-        return copy.deepcopy(_parse_text(text))
+        return yaml.load(text, Loader=_StrictLoader)
     except yaml.YAMLError as error:
         message = " ".join(str(error).split())
         raise UserError(f"{path}: not valid YAML: {message}") from error
-
-
-@cache
-def _parse_text(text: str) -> Any:
-    # a plan asks for the same few files thousands of times
-    return yaml.load(text, Loader=_StrictLoader)
 
 
 def check(data: Any, schema: str, where: str) -> None:
@@ -123,10 +149,40 @@ def _explain(error: Any) -> str:
     return f"{message}; {hint}" if hint else message
 
 
+def _may_hold(file: str, wanted: Iterable[str]) -> bool:
+    return any(f"{name}-".startswith(f"{file}-") for name in wanted)
+
+
+def _variants(files: list[str]) -> dict[str, Data]:
+    """The variants of these files of `config/methods`, by name."""
+    found: dict[str, Data] = {}
+    owners: dict[str, str] = {}
+    for file in files:
+        for name, data in _variants_of(file).items():
+            if name in found:
+                raise UserError(
+                    f"{CONFIG}/methods: {owners[name]}.yaml and {file}.yaml both have a variant "
+                    f"'{name}'; rename one of them"
+                )
+            found[name], owners[name] = data, file
+    return found
+
+
+def _variants_of(file: str) -> dict[str, Data]:
+    """A method's own variant, called as its file, and those inside the file."""
+    data = read_yaml(CONFIG / "methods" / f"{file}.yaml", "method")
+    inside = data.pop("variants", {})
+    # two variants that look alike could not be told apart
+    shared = {key: value for key, value in data.items() if key != "style"}
+    return {file: data} | {f"{file}-{key}": merge(shared, own) for key, own in inside.items()}
+
+
 def _load(kind: str, folder: str, name: str) -> Data:
     path = CONFIG / folder / f"{name}.yaml"
-    if CONFIG.is_dir() and not path.exists():
+    if not path.exists():
         raise UserError(unknown(kind, name, names(folder)) + f" (there is no {path})")
+    if name.startswith(TEMPLATE):
+        raise UserError(f"{path}: a template, which a {kind} may extend, is no {kind} itself")
     if kind not in EXTENDABLE:
         return read_yaml(path, kind)
     data = _extended(kind, folder, [name])
@@ -149,7 +205,7 @@ def _extended(kind: str, folder: str, chain: list[str]) -> Any:
         circle = " -> ".join([*chain, parent])
         raise UserError(f"{path}: extends: {circle}: a {kind} cannot extend itself")
     if not (CONFIG / folder / f"{parent}.yaml").exists():
-        raise UserError(f"{path}: extends: {unknown(kind, parent, names(folder))}")
+        raise UserError(f"{path}: extends: {unknown(kind, parent, _stems(folder))}")
     return merge(_extended(kind, folder, [*chain, parent]), data)
 
 
@@ -163,11 +219,11 @@ def unknown(kind: str, name: str, known: list[str]) -> str:
 @cache
 def _validator(schema: str) -> Draft202012Validator:
     path = Path(__file__).parent / "schemas" / f"{schema}.schema.yaml"
-    return Draft202012Validator(yaml.safe_load(path.read_text(encoding="utf-8")))
+    return Draft202012Validator(yaml.load(path.read_text(encoding="utf-8"), Loader=_SafeLoader))
 
 
-class _StrictLoader(yaml.SafeLoader):
-    """SafeLoader that refuses a key written twice, of which YAML would keep the last."""
+class _StrictLoader(_SafeLoader):
+    """A safe loader that refuses a key written twice, of which YAML would keep the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=deep) for key, _ in node.value]

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-    from lorasb import LoraXSConfig
     from lorasb.methods.counts import Counts
+    from lorasb.tuner.config import LoraXSConfig
 
 
 class LoraXS(PeftMethod):
@@ -26,7 +26,7 @@ class LoraXS(PeftMethod):
 
     def peft_config(self, context: Context) -> LoraXSConfig:
         """An adapter whose bases are filled by `attach`."""
-        from lorasb import LoraXSConfig
+        from lorasb.tuner.config import LoraXSConfig
 
         return LoraXSConfig(
             r=context.rank, init_weights="empty", **self.arguments, **shared_options(context)

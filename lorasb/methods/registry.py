@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -72,19 +72,27 @@ def get_method(name: str) -> type[Method]:
 
 
 def load_variant(name: str) -> Variant:
-    """The variant of that name, its method made.
+    """The variant of that name; see `load_variants`."""
+    return load_variants([name])[name]
+
+
+def load_variants(names: Iterable[str]) -> dict[str, Variant]:
+    """The variants of these names, their methods made.
 
     Raises
     ------
     UserError
-        If there is none, or if its file does not fit its method.
+        If there is none of a name, or if what its file says does not fit its method.
     """
-    data = config.load_variant(name)
+    return {name: _variant(name, data) for name, data in config.load_variants(names).items()}
+
+
+def _variant(name: str, data: config.Data) -> Variant:
     arguments, samples = data.get("arguments", {}), data.get("samples")
     method = get_method(data["method"])(**arguments)
     if samples is not None and not method.needs & NEEDS_GRADIENT:
         raise UserError(
-            f"config/methods/{name}.yaml: samples: the method '{data['method']}' starts from no "
+            f"config/methods: {name}: samples: the method '{data['method']}' starts from no "
             "gradient; remove the key"
         )
     return Variant(

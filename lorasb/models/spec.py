@@ -20,7 +20,7 @@ DTYPES = ("float32", "bfloat16")
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A base model as `config/models/{slug}.yaml` describes it; the keys are explained there."""
+    """A base model as `config/models/{slug}.yaml` has it; `config/README.md` explains the keys."""
 
     label: str
     hub_id: str | None

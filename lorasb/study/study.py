@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lorasb.config.read import Data, load_study, load_task_config
 from lorasb.errors import UserError
-from lorasb.methods.registry import load_variant
+from lorasb.methods.registry import load_variants
 from lorasb.models.spec import ModelSpec
 from lorasb.study.cells import NO_RATE, Cell, Point
 from lorasb.study.paths import STARTS
@@ -56,7 +56,7 @@ class Study:
         # as their files have them, which is what hashes are of
         self.task_data = {task: load_task_config(task) for task in data["tasks"]}
         self.tasks = {task: Task.from_config(task, own) for task, own in self.task_data.items()}
-        self.variants = {variant: load_variant(variant) for variant in self.entries}
+        self.variants = load_variants(self.entries)
         # what rules ask for, whatever the task
         self.shared = study_settings(data, protocol)
         self._settings = self._task_settings(data.get("task_settings") or {})

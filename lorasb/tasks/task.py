@@ -1,4 +1,4 @@
-"""A task as `config/tasks/{slug}.yaml` describes it; the keys are explained there."""
+"""A task as `config/tasks/{slug}.yaml` describes it; `config/README.md` explains the keys."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ def test_numbers_in_names_count_as_numbers():
     ]
 
 
-@pytest.mark.parametrize("variant", config.names("methods"))
+@pytest.mark.parametrize("variant", config.variants())
 def test_a_variant_is_called_as_its_file_says(variant):
     assert style.label(variant) == config.load_variant(variant)["label"]
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from lorasb.config.read import names
+from lorasb.config.read import variants
 from lorasb.methods.method import Context, Method
 from lorasb.methods.registry import variant_method
 from lorasb.models.layers import matching_modules, oriented_weight, target_shapes
@@ -17,7 +17,7 @@ from lorasb.start.factors import factorize, save_factors
 from lorasb.start.gradients import save_gradients
 from tests.unit.tiny import tiny_bert, tiny_llama
 
-VARIANTS = names("methods")
+VARIANTS = variants()
 RANKED = [variant for variant in VARIANTS if variant_method(variant).has_rank]
 TRAINED = [variant for variant in VARIANTS if variant_method(variant).trains]
 LLAMA_TARGETS = ["q_proj", "v_proj", "down_proj"]

@@ -48,7 +48,7 @@ LABELLED = {
 }
 
 
-SET = {"from": "test", "rows": None}
+SET = {"label": "Set", "from": "test", "rows": None}
 SETS = {
     "label": "Sets",
     "kind": "generation",

@@ -1,9 +1,14 @@
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from lorasb.config import read as config
 from lorasb.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def write(path: Path, text: str) -> Path:
@@ -80,7 +85,6 @@ def test_empty_grid_is_refused(project, change):
         ("studies", config.load_study),
         ("models", config.load_model_config),
         ("tasks", config.load_task_config),
-        ("methods", config.load_variant),
         ("protocols", config.load_protocol),
     ],
 )
@@ -89,6 +93,56 @@ def test_every_shipped_file_fits_its_schema(folder, load):
     assert found
     for name in found:
         load(name)
+
+
+def test_a_template_is_there_to_be_extended_alone(project):
+    write(project / "config/studies/_half.yaml", "seeds: [7]\n")
+    text = (project / "config/studies/quickstart.yaml").read_text()
+    assert "\nseeds: [0, 1, 2]\n" in text
+    study(project, "whole", "extends: _half\n" + text.replace("\nseeds: [0, 1, 2]\n", "\n"))
+    assert "whole" in config.names("studies")
+    assert "_half" not in config.names("studies")
+    assert config.load_study("whole")["seeds"] == [7]
+    with pytest.raises(UserError, match=r"_half.yaml: a template, .* is no study itself"):
+        config.load_study("_half")
+    study(project, "whole", "extends: _hafl\n")
+    with pytest.raises(UserError, match="unknown study '_hafl'; did you mean '_half'"):
+        config.load_study("whole")
+
+
+def test_every_shipped_variant_is_read():
+    assert len(config.variants()) > len(config.names("methods")) > 0
+    for name in config.variants():
+        assert config.load_variant(name)["label"]
+
+
+def keys(schema: Any) -> set[str]:
+    """The keys that a schema knows, at every depth."""
+    if isinstance(schema, list):
+        return set().union(*map(keys, schema))
+    if not isinstance(schema, dict):
+        return set()
+    return set(schema.get("properties", {})).union(*map(keys, schema.values()))
+
+
+def explained(heading: str) -> set[str]:
+    """What `config/README.md` explains in one of its chapters."""
+    text = (ROOT / "config/README.md").read_text(encoding="utf-8")
+    (chapter,) = re.findall(rf"^## {heading}\n(.*?)(?=^## )", text, re.MULTILINE | re.DOTALL)
+    return set(re.findall(r"`(\w+)`", chapter))
+
+
+@pytest.mark.parametrize("kind", ["study", "model", "task", "method"])
+def test_every_key_is_explained(kind):
+    schema = (ROOT / f"lorasb/config/schemas/{kind}.schema.yaml").read_text(encoding="utf-8")
+    known = keys(yaml.safe_load(schema))
+    assert len(known) > 5
+    assert known <= explained(f"A {kind}")
+
+
+def test_every_argument_of_a_method_is_explained():
+    arguments = [config.load_variant(name).get("arguments", {}) for name in config.variants()]
+    assert set().union(*arguments) <= explained("A method")
 
 
 def study(project: Path, name: str, text: str) -> None:
@@ -126,10 +180,108 @@ def test_bad_extension_is_one_clear_line(project, text, message):
         config.load_study("child")
 
 
-def test_variants_cannot_extend(project):
+MINE = """
+method: lora-sb
+label: Mine
+style: {color: "#0072B2", marker: "", line: "--"}
+samples: 3
+arguments: {scaling: 1.0, options: {r: rank, deep: 1}}
+"""
+
+
+def mine(project: Path, variants: str, name: str = "mine") -> None:
+    write(project / f"config/methods/{name}.yaml", f"{MINE}variants: {{{variants}}}\n")
+
+
+def test_a_variant_inside_a_file_is_laid_over_what_the_file_states(project):
+    mine(project, "a: {label: A, arguments: {options: {deep: 2}}}, b0.5: {label: B, method: full}")
+    write(project / "config/methods/mine-own.yaml", "method: full\nlabel: Own\n")
+    assert [name for name in config.variants() if name.startswith("mine")] == [
+        *("mine", "mine-a", "mine-b0.5", "mine-own"),
+    ]
+    own = config.load_variant("mine")
+    del own["style"]
+    assert own == {
+        "method": "lora-sb",
+        "label": "Mine",
+        "samples": 3,
+        "arguments": {"scaling": 1.0, "options": {"r": "rank", "deep": 1}},
+    }
+    arguments = {"scaling": 1.0, "options": {"r": "rank", "deep": 2}}
+    assert config.load_variant("mine-a") == own | {"label": "A", "arguments": arguments}
+    assert config.load_variant("mine-b0.5") == own | {"label": "B", "method": "full"}
+    assert config.load_variant("mine-own") == {"method": "full", "label": "Own"}
+
+
+def test_a_style_is_that_of_one_variant_alone(project):
+    mine(project, "a: {label: A}, b: {label: B, style: {color: '#000000', marker: s, line: '-'}}")
+    assert config.load_variant("mine")["style"] == {"color": "#0072B2", "marker": "", "line": "--"}
+    assert "style" not in config.load_variant("mine-a")
+    assert config.load_variant("mine-b")["style"]["color"] == "#000000"
+
+
+@pytest.mark.parametrize(
+    ("variants", "message"),
+    [
+        ("a: {label: A, extends: lora}", "variants.a: unknown key 'extends'; known: arguments"),
+        ("a: {label: A, variants: {}}", "variants.a: unknown key 'variants'; known: arguments"),
+        ("a: {samples: 1}", "variants.a: 'label' is a required property"),
+        ("a: {label: A, samples: 0}", "variants.a.samples: 0 is less than the minimum"),
+        (
+            "a: {label: A, style: {color: red, marker: s, line: '-'}}",
+            "variants.a.style.color: 'red'",
+        ),
+        (
+            "a: {label: A, style: {color: '#123456', marker: s}}",
+            "variants.a.style: 'line' is a req",
+        ),
+        (
+            "a: {label: A, style: {color: '#123456', marker: s, line: _}}",
+            "variants.a.style.line: '_'",
+        ),
+        ("a: null", "variants.a: None is not of type 'object'"),
+        ("", "variants: {} should be non-empty"),
+        ("A: {label: A}", "variants: 'A' does not match .* lower-case letters"),
+        ("a_b: {label: A}", "variants: 'a_b' does not match .* lower-case letters"),
+        ("10: {label: A}", "variants: 10 is not of type 'string'; .* quote a number"),
+    ],
+)
+def test_bad_variant_is_one_clear_line(project, variants, message):
+    mine(project, variants)
+    with pytest.raises(UserError, match=f"config/methods/mine.yaml: {message}") as caught:
+        config.load_variant("mine-a")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "inside", "twice"), [("mine-a", "b", "mine-a"), ("mine-a", "a-b", "mine-a-b")]
+)
+def test_a_name_that_two_files_could_mean_is_refused(project, name, inside, twice):
+    mine(project, f"{inside}: {{label: A}}, a: {{label: A}}")
+    mine(project, "b: {label: B}", name)
+    message = f"config/methods: mine.yaml and {name}.yaml both have a variant 'mine-a.*'; rename"
+    for ask in (config.variants, lambda: config.load_variant(twice)):
+        with pytest.raises(UserError, match=message):
+            ask()
+
+
+def test_an_unknown_variant_suggests_the_nearest(project):
+    with pytest.raises(UserError, match="unknown variant 'lora-sb-n7'; did you mean 'lora-sb-n"):
+        config.load_variant("lora-sb-n7")
+    with pytest.raises(UserError, match="unknown variant 'lora-'; did you mean 'lora'"):
+        config.load_variant("lora-")
+
+
+def test_a_method_cannot_extend(project):
     write(project / "config/methods/child.yaml", "extends: lora\nlabel: child\n")
     with pytest.raises(UserError, match="unknown key 'extends'"):
         config.load_variant("child")
+
+
+def test_names_outside_the_project_say_so(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="run from the project's root"):
+        config.load_variant("lora")
 
 
 def test_what_the_authors_tasks_change(project):
@@ -137,5 +289,7 @@ def test_what_the_authors_tasks_change(project):
         plain, authors = config.load_task_config(name), config.load_task_config(f"{name}-authors")
         changed = {key for key in authors if authors[key] != plain.get(key)}
         assert changed - {"prompt"} == {"label", "splits", "stop"}
-        prompts = [one["prompt"] for one in authors["splits"]["test"]["sets"].values()]
-        assert all(prompt != authors["prompt"] for prompt in prompts)
+        sets = authors["splits"]["test"]["sets"]
+        assert all(one["prompt"] != authors["prompt"] for one in sets.values())
+        labels = {name: one["label"] for name, one in plain["splits"]["test"]["sets"].items()}
+        assert {name: one["label"] for name, one in sets.items()} == labels

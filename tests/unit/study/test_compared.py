@@ -22,13 +22,9 @@ def test_arguments_that_vary_alone(study, arguments):
 
 
 def test_an_argument_that_varies_with_another_does_not_count(project):
-    changed(
-        project,
-        "config/methods/lora-sb-s4.yaml",
-        "scaling: 4.0",
-        "scaling: 4.0\n  start: undivided",
-    )
-    changed(project, "config/methods/lora-sb-s0.25.yaml", "scaling: 0.25", "scaling: 1.0")
+    file = "config/methods/lora-sb.yaml"
+    changed(project, file, "{scaling: 4.0}", "{scaling: 4.0, start: undivided}")
+    changed(project, file, "{scaling: 0.25}", "{scaling: 1.0}")
     assert "scaling" not in varied_arguments(Study("directions-minilm"))
 
 

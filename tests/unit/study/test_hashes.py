@@ -106,6 +106,7 @@ def test_hash_does_not_change_with_what_it_does_not(project, file, old, new):
         ("flexible: true_false", "flexible: choice", False, True),
         ("flexible: choice", "flexible: option", False, True),
         ("from: boolq", "from: piqa", True, False),
+        ("label: BoolQ", "label: another name", False, False),
         ("score_version: 1", "score_version: 2", False, True),
         ("max_new_tokens: 32", "max_new_tokens: 16", True, False),
     ],
@@ -245,10 +246,11 @@ def selected(project):
 @pytest.mark.parametrize(
     ("file", "old", "new", "stale"),
     [
-        ("config/tasks/mrpc.yaml", "data_version: 1", "data_version: 2", {"mrpc"}),
+        ("config/tasks/mrpc.yaml", "label: MRPC", "label: MRPC\ndata_version: 2", {"mrpc"}),
         (SMOKE_FILE, "steps: 8", "steps: 9", {"mrpc", "stsb"}),
         (SMOKE_FILE, "seeds: [0]", "seeds: [0, 1]", set()),
-        ("config/tasks/mrpc.yaml", "score_version: 1", "score_version: 2", set()),
+        ("config/tasks/_glue.yaml", "data_version: 1", "data_version: 2", {"mrpc", "stsb"}),
+        ("config/tasks/_glue.yaml", "score_version: 1", "score_version: 2", set()),
     ],
 )
 def test_rates_chosen_under_other_settings_are_stale(selected, file, old, new, stale):
@@ -273,7 +275,7 @@ def test_known_numbers_of_rows_do_not_concern_the_hash(project):
         return hashes.data_hash(Study(SMOKE), "all-minilm-l6-v2", "mrpc")
 
     before = found()
-    changed(project, "config/tasks/mrpc.yaml", "  rows: {train: 3668, validation: 408}\n", "")
+    changed(project, "config/tasks/mrpc.yaml", ", rows: {train: 3668, validation: 408}", "")
     assert found() == before
-    changed(project, "config/tasks/mrpc.yaml", "rows: 500", "rows: 400")
+    changed(project, "config/tasks/_glue.yaml", "rows: 500", "rows: 400")
     assert found() != before
