@@ -24,40 +24,40 @@ CONFIG = Path("config")
 EXTENDABLE = {"study", "task", "model"}
 # starts the name of a file that is only there to be extended
 TEMPLATE = "_"
-Mapping = dict[str, Any]
+Data = dict[str, Any]
 
 
-def load_config() -> Mapping:
+def load_config() -> Data:
     """`config/config.yaml`: which study to run."""
     return read_yaml(CONFIG / "config.yaml", "config")
 
 
-def load_defaults() -> Mapping:
+def load_defaults() -> Data:
     """`config/defaults.yaml`: the settings that a study does not change."""
     return read_yaml(CONFIG / "defaults.yaml", "settings")
 
 
-def load_study(name: str) -> Mapping:
+def load_study(name: str) -> Data:
     """`config/studies/{name}.yaml`."""
     return _load("study", "studies", name)
 
 
-def load_model_config(name: str) -> Mapping:
+def load_model_config(name: str) -> Data:
     """`config/models/{name}.yaml`."""
     return _load("model", "models", name)
 
 
-def load_task_config(name: str) -> Mapping:
+def load_task_config(name: str) -> Data:
     """`config/tasks/{name}.yaml`."""
     return _load("task", "tasks", name)
 
 
-def load_protocol(name: str) -> Mapping:
+def load_protocol(name: str) -> Data:
     """`config/protocols/{name}.yaml`: settings between the defaults and those of a study."""
     return _load("protocol", "protocols", name)
 
 
-def load_variant(name: str) -> Mapping:
+def load_variant(name: str) -> Data:
     """A method with fixed arguments: a file in `config/methods`, or one of the variants inside.
 
     The variant `n1` of `lora-sb.yaml` is called `lora-sb-n1`; its keys are laid over the file's.
@@ -84,7 +84,7 @@ def _stems(folder: str) -> list[str]:
     return sorted(path.stem for path in (CONFIG / folder).glob("*.yaml"))
 
 
-def merge(base: Mapping, changes: Mapping) -> Mapping:
+def merge(base: Data, changes: Data) -> Data:
     """`base` with `changes` laid over it, key by key at every depth. Neither is modified."""
     merged = copy.deepcopy(base)
     for key, value in changes.items():
@@ -95,7 +95,7 @@ def merge(base: Mapping, changes: Mapping) -> Mapping:
     return merged
 
 
-def read_yaml(path: Path, schema: str) -> Mapping:
+def read_yaml(path: Path, schema: str) -> Data:
     """Read one YAML file and check it against `lorasb/schemas/{schema}.schema.yaml`.
 
     Raises
@@ -105,7 +105,7 @@ def read_yaml(path: Path, schema: str) -> Mapping:
     """
     data = _parse(path)
     check(data, schema, str(path))
-    return cast(Mapping, data)
+    return cast(Data, data)
 
 
 def _parse(path: Path) -> Any:
@@ -141,9 +141,9 @@ def _explain(error: Any) -> str:
     return f"{message}; {hint}" if hint else message
 
 
-def _variants(files: list[str]) -> dict[str, Mapping]:
+def _variants(files: list[str]) -> dict[str, Data]:
     """The variants of these files of `config/methods`, by name."""
-    found: dict[str, Mapping] = {}
+    found: dict[str, Data] = {}
     owners: dict[str, str] = {}
     for file in files:
         for name, data in _variants_of(file).items():
@@ -156,7 +156,7 @@ def _variants(files: list[str]) -> dict[str, Mapping]:
     return found
 
 
-def _variants_of(file: str) -> dict[str, Mapping]:
+def _variants_of(file: str) -> dict[str, Data]:
     """A method's own variant, called as its file, and those inside the file."""
     data = read_yaml(CONFIG / "methods" / f"{file}.yaml", "method")
     inside = data.pop("variants", {})
@@ -165,7 +165,7 @@ def _variants_of(file: str) -> dict[str, Mapping]:
     return {file: data} | {f"{file}-{key}": merge(shared, own) for key, own in inside.items()}
 
 
-def _load(kind: str, folder: str, name: str) -> Mapping:
+def _load(kind: str, folder: str, name: str) -> Data:
     path = CONFIG / folder / f"{name}.yaml"
     if not path.exists():
         raise UserError(unknown(kind, name, names(folder)) + f" (there is no {path})")
@@ -175,7 +175,7 @@ def _load(kind: str, folder: str, name: str) -> Mapping:
         return read_yaml(path, kind)
     data = _extended(kind, folder, [name])
     check(data, kind, str(path))
-    return cast(Mapping, data)
+    return cast(Data, data)
 
 
 def _extended(kind: str, folder: str, chain: list[str]) -> Any:

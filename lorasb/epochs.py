@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
-from lorasb.config import Mapping
+from lorasb.config import Data
 from lorasb.errors import UserError
 from lorasb.files import read_json, write_json
 from lorasb.resolve import total_steps
@@ -86,7 +86,7 @@ class EpochPredictions(TrainerCallback):
         return self.folder / f"epoch-{index + 1}.json"
 
 
-def epoch_steps(settings: Mapping, rows: int) -> list[int]:
+def epoch_steps(settings: Data, rows: int) -> list[int]:
     """The optimiser steps that end an epoch of `rows` training rows; the last one always does."""
     training, last = settings["training"], total_steps(settings, rows)
     whole = math.ceil(rows / (training["batch_size"] * training["gradient_accumulation"]))

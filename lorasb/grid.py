@@ -158,7 +158,7 @@ def selected_rates(study: str) -> dict[tuple[str, ...], dict[str, str]]:
     return {(row["model"], row["task"], row["variant"], row["rank"]): row for row in rows}
 
 
-def _ranks(study: str, variant: str, entry: config.Mapping) -> list[int]:
+def _ranks(study: str, variant: str, entry: config.Data) -> list[int]:
     has_rank = variant_method(variant).has_rank
     if has_rank != ("ranks" in entry):
         wanted = "needs a list 'ranks'" if has_rank else "has no rank; remove 'ranks'"
@@ -186,7 +186,7 @@ def _rate(study: str, model: str, task: str, variant: str, rank: int) -> str:
     return selected_rates(study)[point]["lr"]
 
 
-def _fixed_rate(fixed: config.Mapping, task: str, variant: str, where: str) -> str:
+def _fixed_rate(fixed: config.Data, task: str, variant: str, where: str) -> str:
     """A variant's rate: one for all tasks, or one for each."""
     if variant not in fixed:
         raise UserError(f"{where} has no '{variant}'")

@@ -32,9 +32,9 @@ UNHASHED = {"svd": "converged", "learning_rate": "first-step", "epoch": "last"}
 class Resolved:
     """The resolved configuration of a task within a study, or of one cell of it."""
 
-    model: config.Mapping
-    task: config.Mapping
-    settings: config.Mapping
+    model: config.Data
+    task: config.Data
+    settings: config.Data
 
 
 def resolve(study: str, model: str, task: str) -> Resolved:
@@ -211,7 +211,7 @@ def varied_arguments(study: str) -> set[str]:
     return found
 
 
-def total_steps(settings: config.Mapping, rows: int) -> int:
+def total_steps(settings: config.Data, rows: int) -> int:
     """Optimiser steps of a training run on `rows` training rows."""
     training = settings["training"]
     if training["steps"] is not None:
@@ -220,7 +220,7 @@ def total_steps(settings: config.Mapping, rows: int) -> int:
     return max(1, math.ceil(rows * training["epochs"] / per_step))
 
 
-def warmup_steps(training: config.Mapping, steps: int) -> int:
+def warmup_steps(training: config.Data, steps: int) -> int:
     """Steps of warm-up, rounded up."""
     return math.ceil(training["warmup_ratio"] * steps)
 
@@ -234,7 +234,7 @@ def _check_samples(variant: str) -> None:
         )
 
 
-def _study_settings(study: str) -> config.Mapping:
+def _study_settings(study: str) -> config.Data:
     """The defaults with the changes of the protocol, then of the study; not those of a task."""
     data = config.load_study(study)
     settings = config.load_defaults()
@@ -292,7 +292,7 @@ def _data_key(resolved: Resolved) -> Any:
     return [_model_key(resolved.model), task, resolved.settings["training"]["max_length"]]
 
 
-def _data_of(task: config.Mapping) -> config.Mapping:
+def _data_of(task: config.Data) -> config.Data:
     """What prepared rows depend on: no scoring, and no number of rows, which is only checked."""
     scoring = {"score_version", "metrics", "primary", "answers", "label"}
     data = _without(task, scoring)
@@ -305,15 +305,15 @@ def _gradient_key(resolved: Resolved, samples: int) -> Any:
     return [_data_key(resolved), resolved.settings["gradient"] | {"samples": samples}]
 
 
-def _model_key(model: config.Mapping) -> Any:
+def _model_key(model: config.Data) -> Any:
     return _without(model, {"label"})
 
 
-def _hashed(settings: config.Mapping) -> config.Mapping:
+def _hashed(settings: config.Data) -> config.Data:
     return {key: value for key, value in settings.items() if UNHASHED.get(key) != value}
 
 
-def _without(data: config.Mapping, keys: set[str]) -> config.Mapping:
+def _without(data: config.Data, keys: set[str]) -> config.Data:
     return {key: value for key, value in data.items() if key not in keys}
 
 

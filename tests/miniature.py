@@ -83,7 +83,7 @@ def shrink(root: Path, study: str, *, tasks: Sequence[str], variants: Sequence[s
             _write(root / f"config/tasks/{task}.yaml", small_task(small, root / "rows" / task))
 
 
-def build_model(architecture: Path, folder: Path, spec: config.Mapping) -> None:
+def build_model(architecture: Path, folder: Path, spec: config.Data) -> None:
     """A model of the architecture's class with tiny sizes, in the dtype of `spec`."""
     tokenizer = build_tokenizer()
     given = AutoConfig.from_pretrained(architecture)
@@ -114,7 +114,7 @@ def _small_model(root: Path, model: str) -> str:
     return name
 
 
-def small_task(task: config.Mapping, folder: Path) -> config.Mapping:
+def small_task(task: config.Data, folder: Path) -> config.Data:
     """The task on a few rows, which are written to `folder`."""
     splits = task["splits"]
     splits["train"]["rows"] = TRAINING_ROWS
@@ -134,8 +134,8 @@ def small_task(task: config.Mapping, folder: Path) -> config.Mapping:
 
 
 def _source(
-    task: config.Mapping, source: config.Mapping, folder: Path, counts: dict[str, int]
-) -> config.Mapping:
+    task: config.Data, source: config.Data, folder: Path, counts: dict[str, int]
+) -> config.Data:
     """Files in place of a source, with so many rows of each of its splits."""
     folder.mkdir(parents=True, exist_ok=True)
     for split, count in counts.items():
@@ -150,7 +150,7 @@ def _source(
     return {"loader": "files", "folder": str(folder), **nowhere, "files": files}
 
 
-def _row(task: config.Mapping, source: config.Mapping, split: str, number: int) -> Row:
+def _row(task: config.Data, source: config.Data, split: str, number: int) -> Row:
     if source.get("path") in TEXTS:
         return TEXTS[source["path"]](number)
     if source["loader"] == "files":
@@ -162,10 +162,10 @@ def _row(task: config.Mapping, source: config.Mapping, split: str, number: int) 
     return texts | {task["columns"]["label"]: label}
 
 
-def _small(variant: config.Mapping) -> config.Mapping:
+def _small(variant: config.Data) -> config.Data:
     """Rank 2 in place of the study's ranks."""
     return variant | ({"ranks": [2]} if "ranks" in variant else {})
 
 
-def _write(path: Path, data: config.Mapping) -> None:
+def _write(path: Path, data: config.Data) -> None:
     path.write_text(yaml.safe_dump(data, sort_keys=False), encoding="utf-8")

@@ -8,7 +8,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lorasb import grid
-from lorasb.config import Mapping
+from lorasb.config import Data
 from lorasb.grid import Cell
 from lorasb.initialize import first_learning_rate
 from lorasb.methods.base import Context
@@ -55,7 +55,7 @@ def context(cell: Cell, resolved: Resolved, rows: int) -> Context:
     )
 
 
-def start_learning_rate(settings: Mapping, rate: float, rows: int) -> float:
+def start_learning_rate(settings: Data, rate: float, rows: int) -> float:
     """eta of a start that is a first step, for `rows` training rows.
 
     By `factors.learning_rate`: that of the first optimiser step above 0, or as the authors' code of
