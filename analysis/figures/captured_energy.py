@@ -63,4 +63,4 @@ def over_weights(part: pd.DataFrame, column: str) -> pd.Series:
 
 if "snakemake" in globals():
     spectra = read(snakemake.input.spectra, columns=COLUMNS)
-    style.save(draw(spectra), snakemake.output.pdf, snakemake.output.png)
+    style.save(draw(spectra), **dict(snakemake.output.items()))

@@ -43,4 +43,4 @@ def draw(directions: pd.DataFrame) -> Figure:
 
 if "snakemake" in globals():
     measured = read(snakemake.input.directions, columns=COLUMNS)
-    style.save(draw(measured), snakemake.output.pdf, snakemake.output.png)
+    style.save(draw(measured), **dict(snakemake.output.items()))

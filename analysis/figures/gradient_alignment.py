@@ -41,4 +41,4 @@ def draw(gradients: pd.DataFrame) -> Figure:
 
 if "snakemake" in globals():
     measured = read(snakemake.input.gradients, columns=COLUMNS)
-    style.save(draw(measured), snakemake.output.pdf, snakemake.output.png)
+    style.save(draw(measured), **dict(snakemake.output.items()))

@@ -75,4 +75,4 @@ if "snakemake" in globals():
         read(snakemake.input.runs, columns=arguments.RUNS),
         read(snakemake.input.spectra, columns=SPECTRA),
     )
-    style.save(figure, snakemake.output.pdf, snakemake.output.png)
+    style.save(figure, **dict(snakemake.output.items()))

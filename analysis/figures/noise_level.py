@@ -120,4 +120,4 @@ if "snakemake" in globals():
         read(snakemake.input.runs, columns=arguments.RUNS),
         read(snakemake.input.gradients, columns=GRADIENTS),
     )
-    style.save(figure, snakemake.output.pdf, snakemake.output.png)
+    style.save(figure, **dict(snakemake.output.items()))

@@ -84,4 +84,4 @@ if "snakemake" in globals():
         read(snakemake.input.runs, columns=arguments.RUNS),
         read(snakemake.input.directions, columns=DIRECTIONS),
     )
-    style.save(figure, snakemake.output.pdf, snakemake.output.png)
+    style.save(figure, **dict(snakemake.output.items()))

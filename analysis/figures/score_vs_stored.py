@@ -23,4 +23,4 @@ def draw(runs: pd.DataFrame) -> Figure:
 
 
 if "snakemake" in globals():
-    style.save(draw(read(snakemake.input.runs)), snakemake.output.pdf, snakemake.output.png)
+    style.save(draw(read(snakemake.input.runs)), **dict(snakemake.output.items()))

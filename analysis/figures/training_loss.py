@@ -57,4 +57,4 @@ def over_seeds(losses: pd.DataFrame) -> pd.DataFrame:
 
 
 if "snakemake" in globals():
-    style.save(draw(read(snakemake.input.losses)), snakemake.output.pdf, snakemake.output.png)
+    style.save(draw(read(snakemake.input.losses)), **dict(snakemake.output.items()))
