@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.workflow.conftest import copy_project, snakemake
+from tests.workflow.conftest import copy_project, planned, snakemake
+
+NAMES = ("one_more", "and_another")
+FIGURE = "results/tiny/figures/{}.png"
 
 SCRIPT = """
 from pathlib import Path
@@ -25,23 +29,42 @@ def add_figure(root: Path, name: str) -> None:
         file.write(ROW.format(name=name))
 
 
-def test_a_new_figure_is_a_script_a_caption_and_a_row(tmp_path):
-    root = copy_project(tmp_path / "project")
-    names = ("one_more", "and_another")
-    for name in names:
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project copy with two figures more, drawn from a table that is there."""
+    root = copy_project(tmp_path_factory.mktemp("catalogues") / "project")
+    for name in NAMES:
         add_figure(root, name)
     runs = root / "results/tiny/tables/runs.csv"
     runs.parent.mkdir(parents=True)
     runs.write_text("study\n")
-    wanted = [f"results/tiny/figures/{name}.png" for name in names]
-    rules = [f"plot_{name}" for name in names]
-    done = snakemake(root, *wanted, "--allowed-rules", *rules)
+    done = draw(root)
     assert done.returncode == 0, done.stdout + done.stderr
-    for name, path in zip(names, wanted, strict=True):
-        text = (root / path).read_text()
-        assert text == f"drawn by {name} from results/tiny/tables/runs.csv"
-    done = snakemake(root, "--dry-run", "figures")
-    assert {*rules} <= {word for line in done.stdout.splitlines() for word in line.split()}
+    return root
+
+
+def draw(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    rules = [f"plot_{name}" for name in NAMES]
+    return snakemake(root, *map(FIGURE.format, NAMES), "--allowed-rules", *rules, *arguments)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_new_figure_is_a_script_a_caption_and_a_row(drawn, name):
+    text = (drawn / FIGURE.format(name)).read_text()
+    assert text == f"drawn by {name} from results/tiny/tables/runs.csv"
+
+
+def test_a_figure_is_among_the_targets_of_its_study(drawn):
+    done = snakemake(drawn, "--dry-run", "figures")
+    assert f"plot_{NAMES[0]}" in done.stdout
+
+
+@pytest.mark.parametrize(("line", "again"), [("# a comment", False), ("MORE = 1", True)])
+def test_shared_code_draws_figures_again_and_a_comment_does_not(drawn, line, again):
+    with (drawn / "analysis/style.py").open("a") as file:
+        file.write(f"{line}\n")
+    jobs = planned(draw(drawn, "--dry-run"))
+    assert {f"plot_{name}" in jobs for name in NAMES} == {again}
 
 
 @pytest.mark.parametrize(

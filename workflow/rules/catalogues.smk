@@ -1,5 +1,8 @@
 # What the rows of workflow/figures.yaml and tables.yaml may name, and their check. No rules.
 
+import ast
+from hashlib import sha256
+
 import yaml
 
 # name of an input in a row -> its file
@@ -83,3 +86,17 @@ def wanted(rows, conditions):
 
 
 FOR_STUDY = {name for name, holds in CONDITIONS.items() if holds}
+
+
+def shared_code():
+    """Changes when code that the scripts share does; comments change nothing."""
+    modules = [
+        path
+        for path in sorted(Path("analysis").rglob("*.py"))
+        if path.parent.name not in {"figures", "tables"}
+    ]
+    trees = [ast.dump(ast.parse(path.read_text(encoding="utf-8"))) for path in modules]
+    return sha256("".join(trees).encode()).hexdigest()[:12]
+
+
+SHARED_CODE = shared_code()

@@ -44,6 +44,7 @@ for row in TABLE_ROWS:
         params:
             **{key: PARAMS[key] for key in row.get("params", [])},
             name=row["name"],
+            shared_code=SHARED_CODE,
         script:
             # read when the job runs, after the loop: so it has the name from params
             "../../analysis/tables/{params.name}.py"
