@@ -43,12 +43,8 @@ def draw(runs: pd.DataFrame, spectra: pd.DataFrame) -> Figure:
     variations.draw_lines(rows[-1], scores, looks)
     variations.label_scores(rows[-1], chosen)
     for (model, task, line, rank), curve in groups(shared, variations.LINE):
-        axes, look = rows[0][model, task], looks[line, rank]
-        axes.plot(curve["samples"], curve["mean"], **look)
-        axes.fill_between(
-            curve["samples"], curve["min"], curve["max"], color=look["color"], alpha=0.15, lw=0
-        )
-        axes.set_ylim(0.0, 1.02)
+        panels.band(rows[0][model, task], curve["samples"], curve, **looks[line, rank])
+        rows[0][model, task].set_ylim(0.0, 1.02)
     if not shared.empty:
         next(iter(rows[0].values())).set_ylabel(OVERLAP)
     for axes in figure.axes:
@@ -66,7 +62,7 @@ def overlaps(chosen: pd.DataFrame, spectra: pd.DataFrame) -> pd.DataFrame:
     sides = spectra.assign(overlap=spectra[SIDES].mean(axis=1)).dropna(subset=["overlap"])
     keys = ["model", "task", "samples", "rank"]
     seeds = sides.groupby([*keys, "seed"])["overlap"].mean().groupby(keys)
-    shared = seeds.agg(["mean", "min", "max"]).reset_index()
+    shared = panels.spread(seeds).reset_index()
     return chosen[variations.LINE].drop_duplicates().merge(shared, on=["model", "task", "rank"])
 
 

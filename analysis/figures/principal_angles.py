@@ -30,14 +30,10 @@ def draw(gradients: pd.DataFrame) -> Figure:
     figure = panels.new_figure(len(SIDES), len(tasks), title)
     grid = figure.subplots(len(SIDES), len(tasks), sharex="col", sharey=True, squeeze=False)
     for row, side in zip(grid, SIDES, strict=True):
-        for (model, task, variant, rank), curve in groups(
-            along_training.over_seeds(cells, side), POINT
-        ):
-            axes, look = row[tasks.index((model, task))], lines[variant, rank]
-            axes.plot(curve["step"], curve[side], **look)
-            axes.fill_between(
-                curve["step"], curve["low"], curve["high"], color=look["color"], alpha=0.15, lw=0
-            )
+        curves = along_training.over_seeds(cells, side)
+        for (model, task, variant, rank), curve in groups(curves, POINT):
+            axes = row[tasks.index((model, task))]
+            panels.band(axes, curve["step"], curve, **lines[variant, rank])
         row[0].set_ylabel(f"Overlap, {SIDES[side]}")
     for axes in figure.axes:
         along_training.log_steps(axes)
