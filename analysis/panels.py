@@ -6,14 +6,14 @@ from collections.abc import Iterable, Sequence
 from math import ceil
 from typing import Any
 
-import matplotlib as mpl
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation
+from pandas.api.typing import SeriesGroupBy
 
-from analysis import stats, style
-from analysis.tidy import POINT, groups, rows, succeeded
+from analysis import style
+from analysis.tidy import rows
 
 COLUMNS = 3  # panels beside each other
 LEGEND = 1.9  # inches, width of the legend beside the panels
@@ -125,50 +125,23 @@ def seeds_text(counts: Iterable[int], spread: str) -> str:
     return f"mean of {number} seeds,\n{spread}"
 
 
-def score_against(runs: pd.DataFrame, *, cost: str, cost_label: str, title: str) -> Figure:
-    """Score over a cost on a logarithmic axis: a panel a task, a line a method over its ranks.
+def spread(groups: SeriesGroupBy[Any, Any]) -> pd.DataFrame:
+    """Mean, lowest and highest value of each group, as `band` draws them."""
+    return pd.DataFrame(groups.agg(mean="mean", low="min", high="max"))
 
-    A task without a score has no panel. What costs nothing, such as the base model, is a dotted
-    horizontal line. What has no rank is a point with a thin horizontal line, to compare the others
-    with. Bars are 95 % t intervals over seeds. Methods with a cost in common are drawn a few points
-    beside each other.
+
+def band(axes: Axes, x: pd.Series | pd.Index, means: pd.DataFrame, **look: Any) -> None:
+    """A line through means with a band around it.
 
     Parameters
     ----------
-    runs
-        The tidy table `runs`.
-    cost
-        Its column on the x axis; the same for all seeds.
+    means
+        Columns mean, low, high, a row for each of `x`.
+    look
+        Arguments of `Axes.plot`, the colour among them.
     """
-    done = succeeded(runs)
-    table = stats.means(done, [*POINT, cost], "score")
-    if table.empty:
-        return nothing(title, "No run has a score.")
-    figure, axes = panels(done, title)
-    metrics = runs.groupby(["model", "task"])["metric"].first()
-    looks = style.styles(table["variant"])
-    labels = {name: _ranks_label(name, table) for name in looks}
-    for key, part in groups(table, ["model", "task"]):
-        shifts = _shifts(part, cost)
-        for variant, look in looks.items():
-            method = part[part["variant"] == variant].sort_values(cost)
-            if len(method):
-                _draw_method(
-                    axes[key],
-                    method,
-                    cost,
-                    look=look,
-                    label=labels[variant],
-                    shift=shifts.get(variant, 0.0),
-                )
-        axes[key].set_xscale("log")
-        axes[key].set_xmargin(mpl.rcParams["axes.xmargin"] + _room(shifts.values()))
-        axes[key].set_ylabel(style.percent_label(metrics[key]))
-    figure.supxlabel(cost_label, fontsize="medium")
-    legend(
-        figure, labels.values(), seeds_text(table.loc[table[cost] > 0, "n"], "bars: 95 % interval")
-    )
-    return figure
+    axes.plot(x, means["mean"], **look)
+    axes.fill_between(x, means["low"], means["high"], color=look["color"], alpha=0.15, linewidth=0)
 
 
 def error_line(
@@ -195,38 +168,5 @@ def error_line(
     axes.autoscale_view()
 
 
-def _draw_method(
-    axes: Axes, method: pd.DataFrame, cost: str, *, look: style.Style, label: str, shift: float
-) -> None:
-    means = method.assign(**{name: 100 * method[name] for name in ("mean", "low", "high")})
-    mean = means["mean"].iloc[0]
-    if not method[cost].all():
-        axes.axhline(mean, color=look.color, linestyle=look.line, label=label)
-        return
-    if not method["rank"].all():
-        axes.axhline(mean, color=look.color, linewidth=0.6, zorder=1)
-    drawn = {"color": look.color, "marker": look.marker, "linestyle": look.line, "label": label}
-    error_line(axes, method[cost], means, shift, **drawn)
-
-
-def _shifts(part: pd.DataFrame, cost: str) -> dict[str, float]:
-    """Points by which to shift each variant that has a cost in common with another."""
-    shared = part[part.duplicated(cost, keep=False) & (part[cost] > 0)]
-    variants = style.ordered(shared["variant"])
-    return {name: DODGE * (place - (len(variants) - 1) / 2) for place, name in enumerate(variants)}
-
-
-def _room(shifts: Iterable[float]) -> float:
-    """The margin, as a share of the data's width, that holds what is shifted by so many points."""
-    share = max(map(abs, shifts), default=0.0) / 72 / style.PANEL[0]
-    return share / (1 - 2 * share)
-
-
 def _ends(row: Any) -> list[float]:
     return [row.mean] if row.n < 2 else [row.low, row.high]
-
-
-def _ranks_label(variant: str, table: pd.DataFrame) -> str:
-    ranks = sorted({rank for rank in table.loc[table["variant"] == variant, "rank"] if rank})
-    name = style.label(variant)
-    return f"{name}, r = {', '.join(map(str, ranks))}" if ranks else name

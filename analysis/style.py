@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.colors import to_hex, to_rgb
@@ -25,6 +26,11 @@ class Style:
     color: str
     marker: str
     line: str | tuple[float, tuple[float, ...]]
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Arguments of `Axes.plot`."""
+        return {"color": self.color, "marker": self.marker, "linestyle": self.line}
 
 
 # Colours of Okabe and Ito (2008), which colour-blind readers can tell apart.

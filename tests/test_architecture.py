@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from lorasb.__main__ import VERBS
 from lorasb.config.read import variants
@@ -147,6 +148,16 @@ def test_a_stage_its_rule_and_its_verb_bear_one_name():
     assert files == {VERBS[name].module.removeprefix("stages.") for name in staged}
     for name in staged - {"factorize-gradient", "factorize-weights"}:
         assert VERBS[name].module == f"stages.{name.replace('-', '_')}"
+
+
+@pytest.mark.parametrize("kind", ["figures", "tables"])
+def test_every_row_has_a_script_and_a_caption_and_every_script_a_row(kind):
+    rows = yaml.safe_load((ROOT / f"workflow/{kind}.yaml").read_text(encoding="utf-8"))
+    scripts = (ROOT / "analysis" / kind).glob("*.py")
+    listed = sorted(row["name"] for row in rows)
+    assert listed == sorted(path.stem for path in scripts if path.stem != "__init__")
+    for name in listed:
+        assert (ROOT / f"workflow/report/{name}.rst").exists()
 
 
 def test_every_method_is_a_file_with_a_docstring_and_some_variant_uses_it():

@@ -65,4 +65,4 @@ def with_places(means: pd.DataFrame) -> pd.DataFrame:
 
 if "snakemake" in globals():
     measured = read(snakemake.input.gradients, columns=COLUMNS)
-    style.save(draw(measured), snakemake.output.pdf, snakemake.output.png)
+    style.save(draw(measured), **dict(snakemake.output.items()))

@@ -32,11 +32,9 @@ def draw(spectra: pd.DataFrame) -> Figure:
     figure, axes = panels.panels(largest, title)
     for key, part in groups(largest, TASK):
         for column, (label, color, line) in CURVES.items():
-            curve = over_weights(part, column).groupby("rank").agg(["mean", "min", "max"])
-            axes[key].plot(curve.index, curve["mean"], color=color, linestyle=line, label=label)
-            axes[key].fill_between(
-                curve.index, curve["min"], curve["max"], color=color, alpha=0.15, linewidth=0
-            )
+            curve = panels.spread(over_weights(part, column).groupby("rank"))
+            look = {"color": color, "linestyle": line, "label": label}
+            panels.band(axes[key], curve.index, curve, **look)
         axes[key].set_xscale("log", base=2)
         axes[key].xaxis.set_major_formatter("{x:g}")
         axes[key].set_ylim(0.0, 1.02)
@@ -63,4 +61,4 @@ def over_weights(part: pd.DataFrame, column: str) -> pd.Series:
 
 if "snakemake" in globals():
     spectra = read(snakemake.input.spectra, columns=COLUMNS)
-    style.save(draw(spectra), snakemake.output.pdf, snakemake.output.png)
+    style.save(draw(spectra), **dict(snakemake.output.items()))

@@ -5,19 +5,19 @@ from typing import TYPE_CHECKING
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis import curves, panels, style
+from analysis import along_training, panels, style
 from analysis.tidy import POINT, read
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-MEASURE = curves.Measure(
+MEASURE = along_training.Measure(
     "cosine",
     "Cosine",
     ("random_low", "random_high"),
     [
-        curves.Control("random", curves.FLOOR, ":"),
-        curves.Control("best_rank", curves.CEILING, "--"),
+        along_training.Control("random", along_training.FLOOR, ":"),
+        along_training.Control("best_rank", along_training.CEILING, "--"),
     ],
 )
 COLUMNS = [*POINT, "seed", "step", *MEASURE.columns]
@@ -32,10 +32,10 @@ def draw(directions: pd.DataFrame) -> Figure:
     """
     title = "Direction of the update against full fine-tuning's"
     # before full fine-tuning has moved there is no direction to compare with
-    cells = curves.cell_means(directions, MEASURE.columns).dropna(subset=["best_rank"])
+    cells = along_training.cell_means(directions, MEASURE.columns).dropna(subset=["best_rank"])
     if cells.empty:
         return panels.nothing(title, "No directions were measured.")
-    figure = curves.rank_grid(cells, MEASURE, title)
+    figure = along_training.rank_grid(cells, MEASURE, title)
     for axes in figure.axes:
         axes.set_ylim(top=1.0)
     return figure
@@ -43,4 +43,4 @@ def draw(directions: pd.DataFrame) -> Figure:
 
 if "snakemake" in globals():
     measured = read(snakemake.input.directions, columns=COLUMNS)
-    style.save(draw(measured), snakemake.output.pdf, snakemake.output.png)
+    style.save(draw(measured), **dict(snakemake.output.items()))

@@ -5,19 +5,19 @@ from typing import TYPE_CHECKING
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis import curves, panels, style
+from analysis import along_training, panels, style
 from analysis.tidy import POINT, read
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-MEASURE = curves.Measure(
+MEASURE = along_training.Measure(
     "equivalent_cosine",
     "Cosine",
     ("random_low", "random_high"),
     [
-        curves.Control("random_cosine", curves.FLOOR, ":"),
-        curves.Control("optimum_cosine", curves.CEILING, "--"),
+        along_training.Control("random_cosine", along_training.FLOOR, ":"),
+        along_training.Control("optimum_cosine", along_training.CEILING, "--"),
     ],
 )
 COLUMNS = [*POINT, "seed", "step", *MEASURE.columns]
@@ -30,10 +30,10 @@ def draw(gradients: pd.DataFrame) -> Figure:
     makes and the full gradient, both at the method's weights of that step.
     """
     title = "Direction of the next gradient step against full fine-tuning's"
-    cells = curves.cell_means(gradients, MEASURE.columns)
+    cells = along_training.cell_means(gradients, MEASURE.columns)
     if not (cells["rank"] > 0).any():
         return panels.nothing(title, "No gradients were measured.")
-    figure = curves.rank_grid(cells, MEASURE, title, log=True)
+    figure = along_training.rank_grid(cells, MEASURE, title, log=True)
     for axes in figure.axes:
         axes.set_ylim(top=1.0)
     return figure
@@ -41,4 +41,4 @@ def draw(gradients: pd.DataFrame) -> Figure:
 
 if "snakemake" in globals():
     measured = read(snakemake.input.gradients, columns=COLUMNS)
-    style.save(draw(measured), snakemake.output.pdf, snakemake.output.png)
+    style.save(draw(measured), **dict(snakemake.output.items()))

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis import arguments, panels, style
+from analysis import panels, style, variations
 from analysis.tidy import groups, read
 
 if TYPE_CHECKING:
@@ -28,27 +28,23 @@ def draw(runs: pd.DataFrame, spectra: pd.DataFrame) -> Figure:
     Parameters
     ----------
     runs
-        The columns `arguments.RUNS` of the tidy table.
+        The columns `variations.RUNS` of the tidy table.
     spectra
         The columns `SPECTRA` of the tidy table; where it has no overlaps there is no such row.
     """
     title = "Subspace and score over the samples of the gradient"
-    chosen = arguments.with_scores(arguments.varied(runs, "samples"))
-    scores = arguments.percent_scores(chosen, [*arguments.LINE, "value"])
+    chosen = variations.with_scores(variations.varied(runs, "samples"))
+    scores = variations.percent_scores(chosen, [*variations.LINE, "value"])
     if scores.empty:
         return panels.nothing(title, "No two variants differ in the number of samples alone.")
     shared = overlaps(chosen, spectra)
-    looks = arguments.looks(chosen)
-    figure, rows = arguments.rows(1 if shared.empty else 2, panels.tasks(chosen), title)
-    arguments.draw_lines(rows[-1], scores, looks)
-    arguments.label_scores(rows[-1], chosen)
-    for (model, task, line, rank), curve in groups(shared, arguments.LINE):
-        axes, look = rows[0][model, task], looks[line, rank]
-        axes.plot(curve["samples"], curve["mean"], **look)
-        axes.fill_between(
-            curve["samples"], curve["min"], curve["max"], color=look["color"], alpha=0.15, lw=0
-        )
-        axes.set_ylim(0.0, 1.02)
+    looks = variations.looks(chosen)
+    figure, rows = variations.rows(1 if shared.empty else 2, panels.tasks(chosen), title)
+    variations.draw_lines(rows[-1], scores, looks)
+    variations.label_scores(rows[-1], chosen)
+    for (model, task, line, rank), curve in groups(shared, variations.LINE):
+        panels.band(rows[0][model, task], curve["samples"], curve, **looks[line, rank])
+        rows[0][model, task].set_ylim(0.0, 1.02)
     if not shared.empty:
         next(iter(rows[0].values())).set_ylabel(OVERLAP)
     for axes in figure.axes:
@@ -66,13 +62,13 @@ def overlaps(chosen: pd.DataFrame, spectra: pd.DataFrame) -> pd.DataFrame:
     sides = spectra.assign(overlap=spectra[SIDES].mean(axis=1)).dropna(subset=["overlap"])
     keys = ["model", "task", "samples", "rank"]
     seeds = sides.groupby([*keys, "seed"])["overlap"].mean().groupby(keys)
-    shared = seeds.agg(["mean", "min", "max"]).reset_index()
-    return chosen[arguments.LINE].drop_duplicates().merge(shared, on=["model", "task", "rank"])
+    shared = panels.spread(seeds).reset_index()
+    return chosen[variations.LINE].drop_duplicates().merge(shared, on=["model", "task", "rank"])
 
 
 if "snakemake" in globals():
     figure = draw(
-        read(snakemake.input.runs, columns=arguments.RUNS),
+        read(snakemake.input.runs, columns=variations.RUNS),
         read(snakemake.input.spectra, columns=SPECTRA),
     )
-    style.save(figure, snakemake.output.pdf, snakemake.output.png)
+    style.save(figure, **dict(snakemake.output.items()))

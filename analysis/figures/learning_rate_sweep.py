@@ -88,6 +88,4 @@ def _mark(axes: Axes, chosen: Any, color: str) -> None:
 
 if "snakemake" in globals():
     chosen = read(snakemake.input.selected)
-    style.save(
-        draw(read(snakemake.input.sweep), chosen), snakemake.output.pdf, snakemake.output.png
-    )
+    style.save(draw(read(snakemake.input.sweep), chosen), **dict(snakemake.output.items()))

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis import arguments, panels, stats, style
+from analysis import panels, stats, style, variations
 from analysis.tidy import POINT, groups, read
 
 if TYPE_CHECKING:
@@ -29,27 +29,27 @@ def draw(runs: pd.DataFrame, gradients: pd.DataFrame) -> Figure:
     Parameters
     ----------
     runs
-        The columns `arguments.RUNS` of the tidy table.
+        The columns `variations.RUNS` of the tidy table.
     gradients
         The columns `GRADIENTS` of the tidy table; where it has none of the runs there is no such
         row.
     """
     title = "Noise in the step that the bases are taken from"
-    chosen = arguments.with_scores(with_levels(runs))
+    chosen = variations.with_scores(with_levels(runs))
     if chosen.empty:
         return panels.nothing(title, "No variant has noise.")
     places = level_places(chosen["level"])
     chosen = chosen.assign(value=chosen["level"].map(places), line=PLAIN)
-    keys = [*arguments.LINE, "value"]
-    scores = arguments.percent_scores(chosen, keys)
+    keys = [*variations.LINE, "value"]
+    scores = variations.percent_scores(chosen, keys)
     start = _start(chosen, gradients)
     shares = stats.means(start, keys, "subspace_share")
-    looks = arguments.looks(chosen)
-    figure, rows = arguments.rows(1 if shares.empty else 2, panels.tasks(chosen), title)
-    arguments.draw_lines(rows[-1], scores, looks)
-    arguments.label_scores(rows[-1], chosen)
+    looks = variations.looks(chosen)
+    figure, rows = variations.rows(1 if shares.empty else 2, panels.tasks(chosen), title)
+    variations.draw_lines(rows[-1], scores, looks)
+    variations.label_scores(rows[-1], chosen)
     if not shares.empty:
-        arguments.draw_lines(rows[0], shares, looks)
+        variations.draw_lines(rows[0], shares, looks)
         _mark(rows[0], start)
     for axes in figure.axes:
         axes.set_xticks(list(places.values()), [_level_text(level) for level in places])
@@ -66,7 +66,7 @@ def with_levels(runs: pd.DataFrame) -> pd.DataFrame:
 
     Ranks and tasks that have no noise are left out.
     """
-    noise, signal = (arguments.argument(runs, name) for name in ("noise", "signal"))
+    noise, signal = (variations.argument(runs, name) for name in ("noise", "signal"))
     levels = noise / signal.replace(0.0, np.nan)
     levels = levels.mask(signal == 0, np.inf).mask(runs["variant"] == PLAIN, 0.0)
     table = runs.assign(level=levels).dropna(subset=["level"])
@@ -91,7 +91,7 @@ def _start(chosen: pd.DataFrame, gradients: pd.DataFrame) -> pd.DataFrame:
     return chosen[[*cell, "line", "value"]].merge(means, on=cell)
 
 
-def _mark(row: arguments.Row, start: pd.DataFrame) -> None:
+def _mark(row: variations.Row, start: pd.DataFrame) -> None:
     """The best and a random subspace of the rank; the same for all levels, whose mean is drawn."""
     for (model, task, rank), cells in groups(start, ["model", "task", "rank"]):
         axes = row[model, task]
@@ -117,7 +117,7 @@ def _level_text(level: float) -> str:
 
 if "snakemake" in globals():
     figure = draw(
-        read(snakemake.input.runs, columns=arguments.RUNS),
+        read(snakemake.input.runs, columns=variations.RUNS),
         read(snakemake.input.gradients, columns=GRADIENTS),
     )
-    style.save(figure, snakemake.output.pdf, snakemake.output.png)
+    style.save(figure, **dict(snakemake.output.items()))

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis import curves, panels, style
+from analysis import along_training, panels, style
 from analysis.tidy import POINT, groups, read
 
 if TYPE_CHECKING:
@@ -24,29 +24,27 @@ def draw(gradients: pd.DataFrame) -> Figure:
     title = "Top subspaces of the gradient against those of the start"
     if gradients.empty:
         return panels.nothing(title, "No gradients were measured.")
-    cells = curves.cell_means(gradients, list(SIDES))
+    cells = along_training.cell_means(gradients, list(SIDES))
     lines = panels.line_styles(cells)
     tasks = panels.tasks(cells)
     figure = panels.new_figure(len(SIDES), len(tasks), title)
     grid = figure.subplots(len(SIDES), len(tasks), sharex="col", sharey=True, squeeze=False)
     for row, side in zip(grid, SIDES, strict=True):
-        for (model, task, variant, rank), curve in groups(curves.over_seeds(cells, side), POINT):
-            axes, look = row[tasks.index((model, task))], lines[variant, rank]
-            axes.plot(curve["step"], curve[side], **look)
-            axes.fill_between(
-                curve["step"], curve["low"], curve["high"], color=look["color"], alpha=0.15, lw=0
-            )
+        curves = along_training.over_seeds(cells, side)
+        for (model, task, variant, rank), curve in groups(curves, POINT):
+            axes = row[tasks.index((model, task))]
+            panels.band(axes, curve["step"], curve, **lines[variant, rank])
         row[0].set_ylabel(f"Overlap, {SIDES[side]}")
     for axes in figure.axes:
-        curves.log_steps(axes)
+        along_training.log_steps(axes)
         axes.set_ylim(0.0, 1.02)
     panels.title_columns(grid[0], tasks)
-    figure.supxlabel(curves.STEP_LABEL, fontsize="medium")
+    figure.supxlabel(along_training.STEP_LABEL, fontsize="medium")
     labels = [look["label"] for look in lines.values()]
-    panels.legend(figure, labels, curves.seeds_title(cells))
+    panels.legend(figure, labels, along_training.seeds_title(cells))
     return figure
 
 
 if "snakemake" in globals():
     measured = read(snakemake.input.gradients, columns=COLUMNS)
-    style.save(draw(measured), snakemake.output.pdf, snakemake.output.png)
+    style.save(draw(measured), **dict(snakemake.output.items()))

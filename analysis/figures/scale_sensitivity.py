@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis import arguments, panels, stats, style
+from analysis import panels, stats, style, variations
 from analysis.tidy import POINT, read
 
 if TYPE_CHECKING:
@@ -26,25 +26,25 @@ def draw(runs: pd.DataFrame, directions: pd.DataFrame) -> Figure:
     Parameters
     ----------
     runs
-        The columns `arguments.RUNS` of the tidy table.
+        The columns `variations.RUNS` of the tidy table.
     directions
         The columns `DIRECTIONS` of the tidy table; where it has none of the runs there is no second
         row.
     """
     title = "Score and size of the update over the scale s"
-    chosen = arguments.with_scores(arguments.varied(runs, "scaling"))
-    scores = arguments.percent_scores(chosen, [*arguments.LINE, "value"])
+    chosen = variations.with_scores(variations.varied(runs, "scaling"))
+    scores = variations.percent_scores(chosen, [*variations.LINE, "value"])
     if scores.empty:
         return panels.nothing(title, "No two variants differ in s alone.")
-    sizes = stats.means(relative_sizes(chosen, directions), [*arguments.LINE, "value"], "ratio")
-    looks = arguments.looks(chosen)
+    sizes = stats.means(relative_sizes(chosen, directions), [*variations.LINE, "value"], "ratio")
+    looks = variations.looks(chosen)
     for (line, rank), look in looks.items():
         look["label"] = _label(chosen, line, rank)
-    figure, rows = arguments.rows(1 if sizes.empty else 2, panels.tasks(chosen), title)
-    arguments.draw_lines(rows[0], scores, looks)
-    arguments.label_scores(rows[0], chosen)
+    figure, rows = variations.rows(1 if sizes.empty else 2, panels.tasks(chosen), title)
+    variations.draw_lines(rows[0], scores, looks)
+    variations.label_scores(rows[0], chosen)
     if not sizes.empty:
-        arguments.draw_lines(rows[1], sizes, looks)
+        variations.draw_lines(rows[1], sizes, looks)
         for axes in rows[1].values():
             axes.set_yscale("log", base=2)
             axes.yaxis.set_major_formatter("{x:g}")
@@ -65,7 +65,7 @@ def relative_sizes(chosen: pd.DataFrame, directions: pd.DataFrame) -> pd.DataFra
     last = directions[directions["step"] == directions.groupby(cell)["step"].transform("max")]
     norms = last.groupby(cell, sort=False)["update_norm"].mean().reset_index()
     sizes = chosen[[*cell, "line", "value"]].merge(norms, on=cell)
-    keys = [*arguments.LINE, "seed"]
+    keys = [*variations.LINE, "seed"]
     unit = sizes[sizes["value"] == 1].rename(columns={"update_norm": "unit"})
     sizes = sizes.merge(unit[[*keys, "unit"]], on=keys)
     return sizes.assign(ratio=sizes["update_norm"] / sizes["unit"])
@@ -81,7 +81,7 @@ def _label(chosen: pd.DataFrame, line: str, rank: int) -> str:
 
 if "snakemake" in globals():
     figure = draw(
-        read(snakemake.input.runs, columns=arguments.RUNS),
+        read(snakemake.input.runs, columns=variations.RUNS),
         read(snakemake.input.directions, columns=DIRECTIONS),
     )
-    style.save(figure, snakemake.output.pdf, snakemake.output.png)
+    style.save(figure, **dict(snakemake.output.items()))

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis import panels, style
+from analysis import score_vs_cost, style
 from analysis.tidy import read
 
 if TYPE_CHECKING:
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 
 def draw(runs: pd.DataFrame) -> Figure:
-    """One panel a task; see `analysis.panels.score_against`."""
-    return panels.score_against(
+    """One panel a task; see `analysis.score_vs_cost.draw`."""
+    return score_vs_cost.draw(
         runs,
         cost="stored_parameters",
         cost_label="Stored parameters, without the task head",
@@ -23,4 +23,4 @@ def draw(runs: pd.DataFrame) -> Figure:
 
 
 if "snakemake" in globals():
-    style.save(draw(read(snakemake.input.runs)), snakemake.output.pdf, snakemake.output.png)
+    style.save(draw(read(snakemake.input.runs)), **dict(snakemake.output.items()))

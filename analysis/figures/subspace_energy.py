@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis import curves, panels, style
+from analysis import along_training, panels, style
 from analysis.tidy import POINT, read
 
 if TYPE_CHECKING:
@@ -19,11 +19,14 @@ SQUARED = {  # cosine with a projection -> share of the energy inside
     "random_low": "random_share_low",
     "random_high": "random_share_high",
 }
-MEASURE = curves.Measure(
+MEASURE = along_training.Measure(
     "subspace_share",
     "Share",
     ("random_share_low", "random_share_high"),
-    [curves.Control("random_share", FLOOR, ":"), curves.Control("optimum_share", CEILING, "--")],
+    [
+        along_training.Control("random_share", FLOOR, ":"),
+        along_training.Control("optimum_share", CEILING, "--"),
+    ],
 )
 COLUMNS = [*POINT, "seed", "step", "subspace_share", *SQUARED]
 
@@ -38,7 +41,9 @@ def draw(gradients: pd.DataFrame) -> Figure:
     if fixed.empty:
         return panels.nothing(title, "No method has a fixed subspace.")
     shares = fixed.assign(**{share: fixed[name] ** 2 for name, share in SQUARED.items()})
-    figure = curves.rank_grid(curves.cell_means(shares, MEASURE.columns), MEASURE, title, log=True)
+    figure = along_training.rank_grid(
+        along_training.cell_means(shares, MEASURE.columns), MEASURE, title, log=True
+    )
     for axes in figure.axes:
         axes.set_yscale("log")
         axes.set_ylim(top=1.0)
@@ -47,4 +52,4 @@ def draw(gradients: pd.DataFrame) -> Figure:
 
 if "snakemake" in globals():
     measured = read(snakemake.input.gradients, columns=COLUMNS)
-    style.save(draw(measured), snakemake.output.pdf, snakemake.output.png)
+    style.save(draw(measured), **dict(snakemake.output.items()))

@@ -27,11 +27,7 @@ def draw(losses: pd.DataFrame) -> Figure:
     lines = panels.line_styles(losses)
     curves = over_seeds(smoothed(losses))
     for (model, task, variant, rank), curve in groups(curves, POINT):
-        panel, look = axes[model, task], lines[variant, rank]
-        panel.plot(curve["step"], curve["mean"], **look)
-        panel.fill_between(
-            curve["step"], curve["min"], curve["max"], color=look["color"], alpha=0.15, linewidth=0
-        )
+        panels.band(axes[model, task], curve["step"], curve, **lines[variant, rank])
     for panel in axes.values():
         panel.set_ylabel("Loss")
     figure.supxlabel("Optimizer step", fontsize="medium")
@@ -53,8 +49,8 @@ def smoothed(losses: pd.DataFrame) -> pd.DataFrame:
 def over_seeds(losses: pd.DataFrame) -> pd.DataFrame:
     """Mean, lowest and highest loss of the seeds at each step."""
     keys = [*POINT, "step"]
-    return losses.groupby(keys)["loss"].agg(["mean", "min", "max"]).reset_index()
+    return panels.spread(losses.groupby(keys)["loss"]).reset_index()
 
 
 if "snakemake" in globals():
-    style.save(draw(read(snakemake.input.losses)), snakemake.output.pdf, snakemake.output.png)
+    style.save(draw(read(snakemake.input.losses)), **dict(snakemake.output.items()))

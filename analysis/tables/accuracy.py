@@ -78,8 +78,5 @@ if "snakemake" in globals():
         table,
         printed(table, all_runs),
         notes(all_runs),
-        csv=snakemake.output.csv,
-        md=snakemake.output.md,
-        tex=snakemake.output.tex,
-        html=snakemake.output.html,
+        **dict(snakemake.output.items()),
     )

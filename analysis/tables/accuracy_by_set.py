@@ -67,8 +67,5 @@ if "snakemake" in globals():
         table,
         printed(table, read(snakemake.input.runs, columns=["model", "variant", "rank"])),
         NOTES,
-        csv=snakemake.output.csv,
-        md=snakemake.output.md,
-        tex=snakemake.output.tex,
-        html=snakemake.output.html,
+        **dict(snakemake.output.items()),
     )

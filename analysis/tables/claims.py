@@ -298,12 +298,4 @@ if "snakemake" in globals():
         read(snakemake.input.directions, columns=["variant", *KEYS, *UPDATES]),
         read(snakemake.input.gradients, columns=["variant", *KEYS, *STEPS, "subspace_cosine"]),
     )
-    formats.write(
-        table,
-        printed(table),
-        NOTES,
-        csv=snakemake.output.csv,
-        md=snakemake.output.md,
-        tex=snakemake.output.tex,
-        html=snakemake.output.html,
-    )
+    formats.write(table, printed(table), NOTES, **dict(snakemake.output.items()))

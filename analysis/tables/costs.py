@@ -77,12 +77,4 @@ def printed(table: pd.DataFrame) -> pd.DataFrame:
 
 if "snakemake" in globals():
     table = costs(read(snakemake.input.runs))
-    formats.write(
-        table,
-        printed(table),
-        NOTES,
-        csv=snakemake.output.csv,
-        md=snakemake.output.md,
-        tex=snakemake.output.tex,
-        html=snakemake.output.html,
-    )
+    formats.write(table, printed(table), NOTES, **dict(snakemake.output.items()))

@@ -56,13 +56,10 @@ def notes(stale: Sequence[str]) -> list[str]:
 
 
 if "snakemake" in globals():
-    table = learning_rates(read(snakemake.input.selected))
+    table = learning_rates(read(snakemake.input.rates))
     formats.write(
         table,
         printed(table),
         notes(snakemake.params["stale"]),
-        csv=snakemake.output.csv,
-        md=snakemake.output.md,
-        tex=snakemake.output.tex,
-        html=snakemake.output.html,
+        **dict(snakemake.output.items()),
     )

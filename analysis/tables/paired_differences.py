@@ -134,14 +134,5 @@ def printed(table: pd.DataFrame) -> pd.DataFrame:
 
 
 if "snakemake" in globals():
-    generator = np.random.default_rng(snakemake.params.get("seed", 0))
-    table = paired_differences(read(snakemake.input.per_item), generator)
-    formats.write(
-        table,
-        printed(table),
-        NOTES,
-        csv=snakemake.output.csv,
-        md=snakemake.output.md,
-        tex=snakemake.output.tex,
-        html=snakemake.output.html,
-    )
+    table = paired_differences(read(snakemake.input.per_item), np.random.default_rng(0))
+    formats.write(table, printed(table), NOTES, **dict(snakemake.output.items()))

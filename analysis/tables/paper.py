@@ -141,12 +141,4 @@ if "snakemake" in globals():
         read(snakemake.input.runs, columns=RUNS),
         read(snakemake.input.scores, columns=SCORES),
     )
-    formats.write(
-        table,
-        printed(table),
-        NOTES,
-        csv=snakemake.output.csv,
-        md=snakemake.output.md,
-        tex=snakemake.output.tex,
-        html=snakemake.output.html,
-    )
+    formats.write(table, printed(table), NOTES, **dict(snakemake.output.items()))

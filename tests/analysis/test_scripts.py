@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from snakemake.iocontainers import InputFiles, OutputFiles, Params
 
 from analysis.tables.paired_differences import paired_differences
 from tests.analysis.conftest import MODEL
@@ -22,9 +23,10 @@ def run(
 ) -> list[Path]:
     folder.mkdir()
     outputs = {suffix: str(folder / f"{script.stem}.{suffix}") for suffix in suffixes}
-    params = {"seed": 0, "stale": []}
     fake = SimpleNamespace(
-        input=SimpleNamespace(**inputs), output=SimpleNamespace(**outputs), params=params
+        input=InputFiles(fromdict=inputs),
+        output=OutputFiles(fromdict=outputs),
+        params=Params(fromdict={"name": script.stem, "stale": []}),
     )
     # Snakemake puts lines of its own above the script, so `from __future__` cannot be used there
     source = f"pass\n{script.read_text()}"
@@ -45,7 +47,8 @@ def inputs(ablations, tmp_path_factory) -> dict[str, str]:
     paired = paired_differences(ablations.items, np.random.default_rng(0), resamples=99)
     paired.to_csv(folder / "paired.csv", index=False)
     paths = {path.stem: str(path) for path in folder.iterdir()}
-    return paths | {"selected": paths["selected_lr"], "per_item": paths["items"]}
+    selected = paths.pop("selected_lr")
+    return paths | {"selected": selected, "rates": selected, "per_item": paths.pop("items")}
 
 
 @pytest.mark.parametrize("script", FIGURES, ids=lambda path: path.stem)

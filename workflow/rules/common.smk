@@ -3,7 +3,7 @@
 import csv
 from pathlib import Path
 
-from lorasb.config.read import check
+from lorasb.config.read import check, unknown
 from lorasb.errors import UserError
 from lorasb.study import compared, hashes, paths
 from lorasb.study.cells import Point

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from analysis import curves
+from analysis import along_training
 from analysis.figures import direction_preservation as figure_module
 from tests.analysis.conftest import make_tables
 
@@ -39,8 +39,8 @@ def test_floor_and_ceiling_are_those_of_the_rank(tables):
     axes = figure_module.draw(tables.directions).axes[0]
     cells = tables.directions.query("rank == 4")
     found = lines(axes)
-    assert found[curves.FLOOR].get_ydata()[0] == pytest.approx(cells["random"].iloc[0])
-    assert found[curves.CEILING].get_ydata()[0] == pytest.approx(
+    assert found[along_training.FLOOR].get_ydata()[0] == pytest.approx(cells["random"].iloc[0])
+    assert found[along_training.CEILING].get_ydata()[0] == pytest.approx(
         cells.query("step == 1")["best_rank"].iloc[0]
     )
     top = axes.collections[0].get_paths()[0].get_extents().y1

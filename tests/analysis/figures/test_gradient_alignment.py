@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from analysis import curves
+from analysis import along_training
 from analysis.figures import gradient_alignment as figure_module
 from tests.analysis.conftest import make_tables
 
@@ -35,7 +35,7 @@ def test_lines_start_at_step_0_and_average_weights_then_seeds(tables):
 def test_marks_are_the_optimum_and_the_range_of_random_bases(tables):
     axes = figure_module.draw(tables.gradients).axes[0]
     cells = tables.gradients.query("task == 'arithmetic' and rank == 4")
-    optimum, random = (lines(axes)[name] for name in (curves.CEILING, curves.FLOOR))
+    optimum, random = (lines(axes)[name] for name in (along_training.CEILING, along_training.FLOOR))
     assert optimum.get_ydata() == pytest.approx(cells["optimum_cosine"].mean())
     assert random.get_ydata() == pytest.approx(cells["random_cosine"].mean())
     band = axes.collections[0].get_paths()[0].get_extents()

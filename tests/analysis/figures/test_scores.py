@@ -1,4 +1,4 @@
-"""The two figures of scores over costs, and what they share in panels.py."""
+"""The two figures of scores over costs, and what they share."""
 
 from __future__ import annotations
 

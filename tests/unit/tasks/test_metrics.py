@@ -87,7 +87,7 @@ def test_all_are_evaluate_metrics_and_every_task_knows_them():
 
 
 def test_the_schema_lists_the_metrics_and_extractors_that_there_are():
-    text = (ROOT / "lorasb/schemas/task.schema.yaml").read_text()
+    text = (ROOT / "lorasb/config/schemas/task.schema.yaml").read_text()
     definitions = yaml.safe_load(text)["$defs"]
     labelled = definitions["labelled"]["properties"]["metrics"]["items"]["enum"]
     generation = definitions["generation"]["properties"]["metrics"]["items"]["enum"]

@@ -1,4 +1,4 @@
-"""Statistics against slow twins, scipy and scikit-learn, and simulations with a known truth."""
+"""Paired differences against slow twins and scipy, and simulations with a known truth."""
 
 from __future__ import annotations
 
@@ -8,11 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats as scipy_stats
-from sklearn import metrics as sklearn_metrics
 
 from analysis import stats
-
-LABELS = np.array([0, 1, 1, 0, 1, 0, 1, 1, 0, 1, 1, 0])
 
 
 def items_table(predictions: np.ndarray, label: np.ndarray) -> pd.DataFrame:
@@ -33,95 +30,6 @@ def classifiers(rng, seeds: int, items: int, accuracies=(0.8, 0.7)):
     label = rng.integers(0, 2, items)
     hits = [rng.random((seeds, items)) < accuracy for accuracy in accuracies]
     return label, *(np.where(hit, label, 1 - label) for hit in hits)
-
-
-class TestMeanInterval:
-    def test_equals_student_t_written_out(self):
-        values = [0.80, 0.83, 0.79]
-        mean = sum(values) / 3
-        deviation = math.sqrt(sum((value - mean) ** 2 for value in values) / 2)
-        # 4.302653: the 97.5 % quantile of t with 2 degrees of freedom, from tables
-        half = 4.302653 * deviation / math.sqrt(3)
-        found = stats.mean_interval(values)
-        # float64 operations for the mean, seven digits of the table for the bounds
-        assert found.mean == pytest.approx(mean, abs=1e-12)
-        assert (found.low, found.high) == pytest.approx((mean - half, mean + half), abs=1e-7)
-        assert found.n == 3
-
-    def test_one_value_has_no_interval(self):
-        found = stats.mean_interval([0.5])
-        assert (found.mean, found.n) == (0.5, 1)
-        assert math.isnan(found.low)
-        assert math.isnan(found.high)
-
-    def test_no_value(self):
-        found = stats.mean_interval([])
-        assert math.isnan(found.mean)
-        assert found.n == 0
-
-    def test_covers_the_truth_as_often_as_it_says(self):
-        rng = np.random.default_rng(1)
-        samples = rng.normal(0.7, 0.02, size=(2000, 3))
-        intervals = [stats.mean_interval(sample) for sample in samples]
-        covered = np.mean([found.low <= 0.7 <= found.high for found in intervals])
-        # 0.015: three standard errors of 2000 draws at 0.95
-        assert covered == pytest.approx(0.95, abs=0.015)
-
-    def test_means_group_in_order_and_leave_out_nan(self):
-        table = pd.DataFrame({"key": ["b", "b", "a"], "score": [0.2, 0.4, np.nan]})
-        found = stats.means(table, ["key"], "score")
-        assert list(found["key"]) == ["b", "a"]
-        assert found.loc[0, "mean"] == pytest.approx(0.3)
-        assert list(found["n"]) == [2, 0]
-
-
-class TestMetrics:
-    @pytest.mark.parametrize(
-        ("metric", "twin"),
-        [
-            ("accuracy_strict", sklearn_metrics.accuracy_score),
-            ("f1", sklearn_metrics.f1_score),
-            ("matthews", sklearn_metrics.matthews_corrcoef),
-        ],
-    )
-    def test_of_classes_equal_scikit_learn(self, metric, twin):
-        rng = np.random.default_rng(2)
-        predictions = np.where(rng.random((4, 12)) < 0.7, LABELS, 1 - LABELS)
-        expected = [twin(LABELS, row) for row in predictions]
-        # rounding of float64 sums
-        assert stats.score(metric, predictions, LABELS) == pytest.approx(expected, abs=1e-12)
-
-    def test_matthews_of_three_classes_equals_scikit_learn(self):
-        rng = np.random.default_rng(3)
-        label, prediction = rng.integers(0, 3, (2, 40))
-        expected = sklearn_metrics.matthews_corrcoef(label, prediction)
-        assert stats.score("matthews", prediction, label) == pytest.approx(expected, abs=1e-12)
-
-    @pytest.mark.parametrize(
-        ("metric", "twin"),
-        [("pearson", scipy_stats.pearsonr), ("spearman", scipy_stats.spearmanr)],
-    )
-    def test_correlations_equal_scipy_with_ties(self, metric, twin):
-        rng = np.random.default_rng(4)
-        label = rng.uniform(0, 5, 30).round()
-        predictions = (label + rng.normal(size=(3, 30))).round(1)
-        expected = [twin(row, label)[0] for row in predictions]
-        assert stats.score(metric, predictions, label) == pytest.approx(expected, abs=1e-12)
-
-    @pytest.mark.parametrize("metric", ["matthews", "pearson", "spearman", "f1"])
-    def test_constant_predictions_are_zero(self, metric):
-        assert (
-            stats.score(metric, np.zeros(12) if metric == "f1" else np.full(12, 0.1), LABELS) == 0
-        )
-
-    def test_unknown_metric_is_named(self):
-        with pytest.raises(ValueError, match="bleu"):
-            stats.score("bleu", LABELS, LABELS)
-
-    def test_item_score_of_generation_reads_correct(self):
-        table = items_table(LABELS[None], LABELS).assign(prediction=np.nan, label=np.nan)
-        table.loc[:2, "correct"] = 0.0
-        assert stats.item_score("accuracy_flexible", table) == pytest.approx(9 / 12)
 
 
 class TestPairedDifference:

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import arguments
+from analysis import variations
 
 
 def families(table):
@@ -16,7 +16,7 @@ def families(table):
 
 
 def test_variants_that_differ_in_one_argument_share_a_line(ablations):
-    table = arguments.varied(ablations.runs, "scaling")
+    table = variations.varied(ablations.runs, "scaling")
     assert families(table) == {
         "lora-sb": {"lora-sb-s0.25": 0.25, "lora-sb": 1.0, "lora-sb-s4": 4.0},
         "lora-sb-sgd": {"lora-sb-sgd-s0.25": 0.25, "lora-sb-sgd": 1.0, "lora-sb-sgd-s4": 4.0},
@@ -26,26 +26,26 @@ def test_variants_that_differ_in_one_argument_share_a_line(ablations):
 
 
 def test_samples_are_a_column_and_the_line_is_the_methods(ablations):
-    table = arguments.varied(ablations.runs, "samples")
+    table = variations.varied(ablations.runs, "samples")
     own = {"lora-sb-n1": 1, "lora-sb-n5": 5, "lora-sb": 64, "lora-sb-n500": 500}
     assert families(table) == {"lora-sb": own}
     without = ablations.runs.query("variant != 'lora-sb'")
     del own["lora-sb"]
-    assert families(arguments.varied(without, "samples")) == {"lora-sb": own}
+    assert families(variations.varied(without, "samples")) == {"lora-sb": own}
 
 
 def test_noise_varies_within_its_own_method(ablations):
-    table = arguments.varied(ablations.runs, "noise")
+    table = variations.varied(ablations.runs, "noise")
     assert set(table["variant"]) == {"lora-sb-noise0.1", "lora-sb-noise1", "lora-sb-noise10"}
 
 
 def test_nothing_varies(tables):
-    assert arguments.varied(tables.runs, "scaling").empty
+    assert variations.varied(tables.runs, "scaling").empty
 
 
 def test_argument_is_missing_where_a_variant_lacks_it(ablations):
     runs = ablations.runs.drop_duplicates("variant").set_index("variant")
-    found = arguments.argument(runs, "scaling")
+    found = variations.argument(runs, "scaling")
     assert (found["lora-sb-s4"], found["lora-xs"]) == (4.0, 1.0)
     assert np.isnan(found["full"])
 
@@ -56,9 +56,9 @@ def test_a_task_without_a_score_is_left_out(ablations):
     runs.loc[rows, ["status", "score"]] = ["failed", np.nan]
     one = (runs["task"] == "arithmetic") & (runs["seed"] == 0)
     runs.loc[one, ["status", "score"]] = ["failed", np.nan]
-    kept = arguments.with_scores(runs)
+    kept = variations.with_scores(runs)
     assert set(kept["task"]) == {"arithmetic", "sentences"}
-    scores = arguments.percent_scores(kept, [*arguments.POINT])
+    scores = variations.percent_scores(kept, [*variations.POINT])
     (found,) = scores.query("task == 'arithmetic' and variant == 'lora'").itertuples()
     seeds = ablations.runs.query("task == 'arithmetic' and variant == 'lora' and seed > 0")
     assert found.n == 2
@@ -70,5 +70,5 @@ def test_a_variant_that_states_the_studys_own_value_counts_once(ablations):
     own = runs[runs["samples"].notna()]
     value = own["samples"].iloc[0]
     twins = own[own["samples"] == value].assign(variant="lora-sb-n0")
-    table = arguments.varied(pd.concat([runs, twins], ignore_index=True), "samples")
-    assert len(table) == len(arguments.varied(runs, "samples"))
+    table = variations.varied(pd.concat([runs, twins], ignore_index=True), "samples")
+    assert len(table) == len(variations.varied(runs, "samples"))

@@ -49,10 +49,9 @@ def cell_means(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
 
 
 def over_seeds(cells: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Means over the seeds at each step, and the lowest and highest value of one column."""
+    """Means over the seeds at each step; those of one column also as `mean`, with `low`, `high`."""
     seeds = cells.drop(columns="seed").groupby([*POINT, "step"])
-    spread = seeds[column].agg(low="min", high="max")
-    return seeds.mean().join(spread).reset_index()
+    return seeds.mean().join(panels.spread(seeds[column])).reset_index()
 
 
 def rank_grid(cells: pd.DataFrame, measure: Measure, title: str, log: bool = False) -> Figure:
@@ -74,7 +73,8 @@ def rank_grid(cells: pd.DataFrame, measure: Measure, title: str, log: bool = Fal
         _draw_controls(axes, part, measure)
         for variant in style.ordered(part["variant"]):
             curve = part[part["variant"] == variant]
-            draw_curve(axes, curve, measure.column, looks[variant], style.label(variant))
+            look = looks[variant].arguments
+            panels.band(axes, curve["step"], curve, **look, label=style.label(variant))
         if log:
             log_steps(axes)
     panels.title_columns(grid[0], tasks)
@@ -84,21 +84,6 @@ def rank_grid(cells: pd.DataFrame, measure: Measure, title: str, log: bool = Fal
     labels = [*map(style.label, looks), *(control.label for control in measure.controls)]
     panels.legend(figure, labels, seeds_title(cells))
     return figure
-
-
-def draw_curve(axes: Axes, curve: pd.DataFrame, column: str, look: style.Style, label: str) -> None:
-    """One line over the steps, with its band."""
-    axes.plot(
-        curve["step"],
-        curve[column],
-        color=look.color,
-        linestyle=look.line,
-        marker=look.marker,
-        label=label,
-    )
-    axes.fill_between(
-        curve["step"], curve["low"], curve["high"], color=look.color, alpha=0.15, linewidth=0
-    )
 
 
 def log_steps(axes: Axes) -> None:

@@ -1,36 +1,17 @@
-"""Intervals over seeds, metrics from items, paired differences between methods.
-
-Every metric is a function of means over items: of hits for accuracy, of moments for a correlation.
-So a resample of the items is a row of weights, many are a matrix, and one product gives them all.
-"""
+"""Paired differences between methods, on the same items and seeds."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
-Floats = npt.NDArray[np.float64]
-Features = Callable[
-    [Floats, Floats], Floats
-]  # predictions and labels to what is averaged over items
-Value = Callable[[Floats], Floats]  # those averages to the metric
+from analysis.stats.metrics import Floats, Value, parts
 
 _BATCH = 1000  # resamples at a time; bounds the memory to 8 kB an item
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A mean, its interval and the number of values; the bounds are NaN where it cannot be told."""
-
-    mean: float
-    low: float
-    high: float
-    n: int
 
 
 @dataclass(frozen=True)
@@ -43,60 +24,6 @@ class Difference:
     p_value: float
     items: int
     seeds: int
-
-
-def mean_interval(values: Sequence[float] | Floats, confidence: float = 0.95) -> Interval:
-    """Mean and Student's t interval of independent values, such as the scores of the seeds.
-
-    One value has no interval: its bounds are NaN. No value: the mean is NaN too.
-    """
-    array = np.asarray(values, dtype=np.float64)
-    n = array.size
-    if n < 2:
-        return Interval(float(array[0]) if n else np.nan, np.nan, np.nan, n)
-    mean = float(array.mean())
-    half = float(stats.t.ppf((1 + confidence) / 2, n - 1) * stats.sem(array))
-    return Interval(mean, mean - half, mean + half, n)
-
-
-def means(table: pd.DataFrame, keys: list[str], value: str) -> pd.DataFrame:
-    """`mean_interval` of a column in each group, in order of appearance.
-
-    Columns: the keys, then mean, low, high, n. NaN values are left out.
-    """
-    rows = [
-        dict(zip(keys, key, strict=True)) | vars(mean_interval(group.dropna().to_numpy(float)))
-        for key, group in table.groupby(keys, sort=False)[value]
-    ]
-    return pd.DataFrame(rows, columns=[*keys, "mean", "low", "high", "n"])
-
-
-def score(metric: str, prediction: npt.ArrayLike, label: npt.ArrayLike) -> Floats:
-    """A metric of each row of predictions.
-
-    Parameters
-    ----------
-    metric
-        `accuracy`, `matthews`, `f1` (of class 1), `pearson` or `spearman`; what follows an
-        underscore, as in `accuracy_strict`, is ignored.
-    prediction
-        Shape (..., items).
-    label
-        Shape (items,).
-
-    Returns
-    -------
-    Shape (...,). A correlation, or F1, whose denominator is zero is 0.
-    """
-    features, value = _metric(metric)
-    return value(features(*_float(prediction, label)).mean(axis=-2))
-
-
-def item_score(metric: str, items: pd.DataFrame) -> float:
-    """A metric of one run's items, columns prediction, label, correct; accuracy reads `correct`."""
-    if metric.startswith("accuracy"):
-        return float(items["correct"].mean())
-    return float(score(metric, items["prediction"].to_numpy(float), items["label"].to_numpy(float)))
 
 
 def paired_difference(
@@ -134,7 +61,7 @@ def paired_difference(
     ValueError
         If the two do not have the same items and labels.
     """
-    features, value = _metric(metric)
+    features, value = parts(metric)
     predictions, label = _aligned(items_a, items_b, metric)
     _, seeds, items = predictions.shape
     if not seeds:
@@ -226,86 +153,3 @@ def _swaps(items: int, resamples: int, rng: np.random.Generator) -> Iterator[Flo
 def _weighted(weights: Floats, features: Floats) -> Floats:
     """Sums over items: (draws, items) and (pair, seeds, items, k) to (pair, draws, seeds, k)."""
     return np.moveaxis(np.tensordot(weights, features, axes=(1, 2)), 0, 1)
-
-
-def _float(prediction: npt.ArrayLike, label: npt.ArrayLike) -> tuple[Floats, Floats]:
-    return np.asarray(prediction, dtype=np.float64), np.asarray(label, dtype=np.float64)
-
-
-# Features: predictions (..., items) and labels (items,) to (..., items, k).
-# Values: averages over items (..., k) to (...).
-
-
-def _hits(prediction: Floats, label: Floats) -> Floats:
-    return np.asarray(prediction == label, dtype=np.float64)[..., None]
-
-
-def _first(average: Floats) -> Floats:
-    return np.asarray(average[..., 0])
-
-
-def _positives(prediction: Floats, label: Floats) -> Floats:
-    said, true = prediction == 1, np.broadcast_to(label == 1, prediction.shape)
-    return np.stack([said & true, said, true], axis=-1).astype(np.float64)
-
-
-def _f1(average: Floats) -> Floats:
-    both, said, true = np.moveaxis(average, -1, 0)
-    return _ratio(2 * both, said + true)
-
-
-def _classes(prediction: Floats, label: Floats) -> Floats:
-    names = np.union1d(prediction, label)
-    said = prediction[..., None] == names
-    true = np.broadcast_to(label[:, None] == names, said.shape)
-    hit = (prediction == label)[..., None]
-    return np.concatenate([hit, said, true], axis=-1).astype(np.float64)
-
-
-def _matthews(average: Floats) -> Floats:
-    hit, shares = average[..., 0], average[..., 1:]
-    said, true = np.split(shares, 2, axis=-1)
-    spread = (1 - (said**2).sum(axis=-1)) * (1 - (true**2).sum(axis=-1))
-    return _ratio(hit - (said * true).sum(axis=-1), np.sqrt(np.maximum(spread, 0)))
-
-
-def _moments(prediction: Floats, label: Floats) -> Floats:
-    # centred, since moments of values far from zero lose digits; by a constant that does not depend
-    # on the predictions, so that those of two methods may be mixed
-    x = prediction - label.mean()
-    y = np.broadcast_to(label - label.mean(), x.shape)
-    return np.stack([x, y, x * x, y * y, x * y], axis=-1)
-
-
-def _rank_moments(prediction: Floats, label: Floats) -> Floats:
-    # ranks among all items; a resample keeps them
-    return _moments(stats.rankdata(prediction, axis=-1), stats.rankdata(label))
-
-
-def _correlation(average: Floats) -> Floats:
-    x, y, xx, yy, xy = np.moveaxis(average, -1, 0)
-    spread = np.maximum(xx - x * x, 0) * np.maximum(yy - y * y, 0)
-    return _ratio(xy - x * y, np.sqrt(spread))
-
-
-def _ratio(top: Floats, bottom: Floats) -> Floats:
-    # constant predictions: their spread is zero up to rounding
-    defined = bottom > 1e-7
-    return np.where(defined, top / np.where(defined, bottom, 1), 0.0)
-
-
-_METRICS: dict[str, tuple[Features, Value]] = {
-    "accuracy": (_hits, _first),
-    "matthews": (_classes, _matthews),
-    "f1": (_positives, _f1),
-    "pearson": (_moments, _correlation),
-    "spearman": (_rank_moments, _correlation),
-}
-
-
-def _metric(name: str) -> tuple[Features, Value]:
-    try:
-        return _METRICS[name.split("_", maxsplit=1)[0]]
-    except KeyError:
-        known = ", ".join(_METRICS)
-        raise ValueError(f"metric '{name}' cannot be computed from items; known: {known}") from None

@@ -1,0 +1,96 @@
+"""Score over a cost: the two figures that differ in the cost alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import matplotlib as mpl
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis import panels, stats, style
+from analysis.tidy import POINT, groups, succeeded
+
+
+def draw(runs: pd.DataFrame, *, cost: str, cost_label: str, title: str) -> Figure:
+    """Score over a cost on a logarithmic axis: a panel a task, a line a method over its ranks.
+
+    A task without a score has no panel. What costs nothing, such as the base model, is a dotted
+    horizontal line. What has no rank is a point with a thin horizontal line, to compare the others
+    with. Bars are 95 % t intervals over seeds. Methods with a cost in common are drawn a few points
+    beside each other.
+
+    Parameters
+    ----------
+    runs
+        The tidy table `runs`.
+    cost
+        Its column on the x axis; the same for all seeds.
+    """
+    done = succeeded(runs)
+    table = stats.means(done, [*POINT, cost], "score")
+    if table.empty:
+        return panels.nothing(title, "No run has a score.")
+    figure, axes = panels.panels(done, title)
+    metrics = runs.groupby(["model", "task"])["metric"].first()
+    looks = style.styles(table["variant"])
+    labels = {name: _ranks_label(name, table) for name in looks}
+    for key, part in groups(table, ["model", "task"]):
+        shifts = _shifts(part, cost)
+        for variant, look in looks.items():
+            method = part[part["variant"] == variant].sort_values(cost)
+            if len(method):
+                _draw_method(
+                    axes[key],
+                    method,
+                    cost,
+                    look=look,
+                    label=labels[variant],
+                    shift=shifts.get(variant, 0.0),
+                )
+        axes[key].set_xscale("log")
+        axes[key].set_xmargin(mpl.rcParams["axes.xmargin"] + _room(shifts.values()))
+        axes[key].set_ylabel(style.percent_label(metrics[key]))
+    figure.supxlabel(cost_label, fontsize="medium")
+    panels.legend(
+        figure,
+        labels.values(),
+        panels.seeds_text(table.loc[table[cost] > 0, "n"], "bars: 95 % interval"),
+    )
+    return figure
+
+
+def _draw_method(
+    axes: Axes, method: pd.DataFrame, cost: str, *, look: style.Style, label: str, shift: float
+) -> None:
+    means = method.assign(**{name: 100 * method[name] for name in ("mean", "low", "high")})
+    mean = means["mean"].iloc[0]
+    if not method[cost].all():
+        axes.axhline(mean, color=look.color, linestyle=look.line, label=label)
+        return
+    if not method["rank"].all():
+        axes.axhline(mean, color=look.color, linewidth=0.6, zorder=1)
+    panels.error_line(axes, method[cost], means, shift, **look.arguments, label=label)
+
+
+def _shifts(part: pd.DataFrame, cost: str) -> dict[str, float]:
+    """Points by which to shift each variant that has a cost in common with another."""
+    shared = part[part.duplicated(cost, keep=False) & (part[cost] > 0)]
+    variants = style.ordered(shared["variant"])
+    return {
+        name: panels.DODGE * (place - (len(variants) - 1) / 2)
+        for place, name in enumerate(variants)
+    }
+
+
+def _room(shifts: Iterable[float]) -> float:
+    """The margin, as a share of the data's width, that holds what is shifted by so many points."""
+    share = max(map(abs, shifts), default=0.0) / 72 / style.PANEL[0]
+    return share / (1 - 2 * share)
+
+
+def _ranks_label(variant: str, table: pd.DataFrame) -> str:
+    ranks = sorted({rank for rank in table.loc[table["variant"] == variant, "rank"] if rank})
+    name = style.label(variant)
+    return f"{name}, r = {', '.join(map(str, ranks))}" if ranks else name
