@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from lorasb.config.read import Data, check, load_defaults, load_protocol, merge
+from lorasb.config.read import (
+    Data,
+    check,
+    load_defaults,
+    load_protocol,
+    load_task_config,
+    merge,
+    names,
+    unknown,
+)
 from lorasb.errors import UserError
 
 SUITE = "suite"  # the protocol of config/defaults.yaml alone
@@ -11,7 +20,20 @@ SUITE = "suite"  # the protocol of config/defaults.yaml alone
 def protocol_of(study: Data) -> Data:
     """The study's protocol; an empty one for `suite`."""
     name = study.get("protocol", SUITE)
-    return {"settings": {}} if name == SUITE else load_protocol(name)
+    if name == SUITE:
+        return {"settings": {}}
+    protocol = load_protocol(name)
+    for task in protocol.get("tasks", {}):
+        if task not in names("tasks"):
+            raise UserError(
+                f"config/protocols/{name}.yaml: tasks: {unknown('task', task, names('tasks'))}"
+            )
+    return protocol
+
+
+def task_under(protocol: Data, task: str) -> Data:
+    """What a task's file says, with what the protocol changes of it laid over."""
+    return merge(load_task_config(task), protocol.get("tasks", {}).get(task, {}))
 
 
 def study_settings(study: Data, protocol: Data) -> Data:

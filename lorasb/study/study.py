@@ -8,7 +8,7 @@ from functools import cache, cached_property
 from itertools import product
 from pathlib import Path
 
-from lorasb.config.read import Data, load_study, load_task_config
+from lorasb.config.read import Data, load_study
 from lorasb.errors import UserError
 from lorasb.methods.registry import load_variants
 from lorasb.models.spec import ModelSpec
@@ -21,7 +21,7 @@ from lorasb.study.rates import (
     selected_rate,
     selected_rates_path,
 )
-from lorasb.study.settings import protocol_of, study_settings, task_settings
+from lorasb.study.settings import protocol_of, study_settings, task_settings, task_under
 from lorasb.tasks.task import Task
 
 
@@ -53,9 +53,12 @@ class Study:
         self.entries: Data = data["variants"]
         self.learning_rates: Data | str = data["learning_rates"]
         self.models = {model: ModelSpec.load(model) for model in data["models"]}
-        # as their files have them, which is what hashes are of
-        self.task_data = {task: load_task_config(task) for task in data["tasks"]}
-        self.tasks = {task: Task.from_config(task, own) for task, own in self.task_data.items()}
+        # what hashes are of
+        self.task_data = {task: task_under(protocol, task) for task in data["tasks"]}
+        self.tasks = {
+            task: Task.from_config(task, own, f"config/tasks/{task}.yaml as used in {self.path}")
+            for task, own in self.task_data.items()
+        }
         self.variants = load_variants(self.entries)
         # what rules ask for, whatever the task
         self.shared = study_settings(data, protocol)

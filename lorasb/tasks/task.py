@@ -105,15 +105,15 @@ class Task(ABC):
     num_labels: int = 1
 
     @staticmethod
-    def from_config(name: str, data: Mapping[str, Any]) -> Task:
-        """Build it from the mapping that the YAML file holds.
+    def from_config(name: str, data: Mapping[str, Any], where: str = "") -> Task:
+        """Build it from the mapping that the YAML file holds; errors begin with `where`.
 
         Raises
         ------
         UserError
             If a key is unknown, missing or does not fit another one.
         """
-        where = f"config/tasks/{name}.yaml"
+        where = where or f"config/tasks/{name}.yaml"
         config.check(data, "task", where)
         check_together(data, where)
         return _task(name, data, {split: data["splits"][split] for split in SPLITS})

@@ -8,10 +8,11 @@ import pandas as pd
 import pytest
 from safetensors.torch import load_file
 
-from lorasb.config.read import load_study, load_task_config, names
+from lorasb.config.read import load_study, names
 from lorasb.files import read_json
 from lorasb.study.cells import COLUMNS
 from lorasb.study.paths import CELL, DATA, FIGURES, TABLES
+from lorasb.study.study import Study
 from tests.miniature import SELECTION_ROWS, TEST_ROWS, TRAINING_ROWS, shrink
 from tests.workflow.conftest import copy_project, snakemake
 
@@ -30,7 +31,7 @@ MINIATURES: dict[str, tuple[list[str] | None, list[str] | None]] = {
     "paper-commonsense-llama": (None, FEW),
     "paper-commonsense-llama-authors": (None, FEW),
     "paper-glue-roberta": (["stsb"], None),
-    "paper-glue-roberta-authors": (["mrpc-authors", "qnli-authors"], FEW),
+    "paper-glue-roberta-authors": (["mrpc", "qnli"], FEW),
 }
 # studies with figures of their own, and one of each kind of task; of the others tables are enough
 DRAWN = {
@@ -87,7 +88,7 @@ def check_rows(root: Path, study: str, model: str, tasks: list[str]) -> None:
     for task in tasks:
         path = root / DATA.format(study=study, model=model, task=task) / "manifest.json"
         splits = read_json(path)["splits"]
-        asked = load_task_config(task)["splits"]
+        asked = Study(study).task_data[task]["splits"]
         assert splits["train"]["rows"] == TRAINING_ROWS
         assert splits["selection"]["rows"] == min(SELECTION_ROWS, asked["selection"]["rows"])
         assert splits["test"]["rows"] == TEST_ROWS * len(asked["test"].get("sets", [0]))

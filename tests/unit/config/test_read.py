@@ -282,14 +282,3 @@ def test_names_outside_the_project_say_so(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match="run from the project's root"):
         config.load_variant("lora")
-
-
-def test_what_the_authors_tasks_change(project):
-    for name in ("metamath", "commonsense"):
-        plain, authors = config.load_task_config(name), config.load_task_config(f"{name}-authors")
-        changed = {key for key in authors if authors[key] != plain.get(key)}
-        assert changed - {"prompt"} == {"label", "splits", "stop"}
-        sets = authors["splits"]["test"]["sets"]
-        assert all(one["prompt"] != authors["prompt"] for one in sets.values())
-        labels = {name: one["label"] for name, one in plain["splits"]["test"]["sets"].items()}
-        assert {name: one["label"] for name, one in sets.items()} == labels

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from lorasb.config.read import load_study, names
+from lorasb.config.read import Data, load_study, names
 from lorasb.errors import UserError
 from lorasb.study.cells import Cell, Point
 from lorasb.study.paths import CELL as PATTERN
@@ -102,7 +102,7 @@ def test_fixed_rates_are_for_all_tasks_or_for_each(project):
 
 
 def test_a_task_without_selection_rows_cannot_be_swept(project):
-    message = r"paper-glue-roberta-authors.yaml: .*'cola-authors' has an empty selection split"
+    message = r"paper-glue-roberta-authors.yaml: .*'cola' has an empty selection split"
     with pytest.raises(UserError, match=message):
         _ = Study("paper-glue-roberta-authors").sweep_cells
 
@@ -214,7 +214,7 @@ def test_settings_of_an_extended_studys_tasks_can_be_dropped(project):
 
 
 def test_the_authors_protocol():
-    settings = Study("paper-glue-roberta-authors").settings("cola-authors")
+    settings = Study("paper-glue-roberta-authors").settings("cola")
     assert settings["training"]["weight_decay"] == 0.01
     assert settings["training"]["group_by_length"] is False
     assert settings["training"]["max_grad_norm"] == 0
@@ -226,3 +226,46 @@ def test_the_authors_protocol():
         "dropout": True,
         "memory_limit_bytes": None,
     }
+
+
+def tasks_of(study: str) -> tuple[Data, Data]:
+    """The tasks of a study of the paper, and of its twin under the authors' protocol."""
+    plain, authors = Study(study), Study(f"{study}-authors")
+    assert list(plain.tasks) == list(authors.tasks)
+    return plain.task_data, authors.task_data
+
+
+@pytest.mark.parametrize(
+    ("study", "task"),
+    [("paper-arithmetic-mistral", "metamath"), ("paper-commonsense-llama", "commonsense")],
+)
+def test_what_the_authors_protocol_changes_of_generation_tasks(study, task):
+    plain, authors = (data[task] for data in tasks_of(study))
+    changed = {key for key in authors if authors[key] != plain.get(key)}
+    assert changed - {"prompt"} == {"splits", "stop"}
+    sets = authors["splits"]["test"]["sets"]
+    assert all(one["prompt"] != authors["prompt"] for one in sets.values())
+    labels = {name: one["label"] for name, one in plain["splits"]["test"]["sets"].items()}
+    assert {name: one["label"] for name, one in sets.items()} == labels
+
+
+def test_the_authors_protocol_trains_on_all_rows_of_glue():
+    plain, authors = tasks_of("paper-glue-roberta")
+    for task, data in authors.items():
+        assert plain[task]["splits"]["selection"]["rows"] == 500
+        assert data["splits"]["selection"]["rows"] == 0
+
+
+def test_a_protocol_cannot_change_a_task_that_is_none(project):
+    (project / "config/protocols/other.yaml").write_text(PROTOCOL + "tasks: {clola: {}}\n")
+    changed(project, SMOKE_FILE, "seeds: [0]", "protocol: other\nseeds: [0]")
+    with pytest.raises(UserError, match=r"other.yaml: tasks: unknown task 'clola'.*'cola'"):
+        Study(SMOKE)
+
+
+def test_a_protocols_change_of_a_task_is_checked(project):
+    wrong = "tasks: {mrpc: {splits: {selection: {row: 3}}}}\n"
+    (project / "config/protocols/other.yaml").write_text(PROTOCOL + wrong)
+    changed(project, SMOKE_FILE, "seeds: [0]", "protocol: other\nseeds: [0]")
+    with pytest.raises(UserError, match=r"mrpc.yaml as used in .*unknown key 'row'"):
+        Study(SMOKE)

@@ -6,6 +6,7 @@ import pytest
 
 from lorasb.config import read as config
 from lorasb.errors import UserError
+from lorasb.study.study import Study
 from lorasb.tasks.task import GenerationTask, LabelledTask, Task
 from tests.unit.text import (
     GENERATED,
@@ -77,7 +78,7 @@ def test_the_authors_prompts():
         "Below is an instruction that describes a task. "
         "Write a response that appropriately completes the request.\n\n"
     )
-    maths = Task.from_config("m", config.load_task_config("metamath-authors"))
+    maths = Study("paper-arithmetic-mistral-authors").tasks["metamath"]
     assert isinstance(maths, GenerationTask)
     assert maths.prompt == f"{start}### Instruction:\n{{query}}\n\n### Response:"
     end = "\n\n### Response: Let's think step by step."
@@ -86,7 +87,7 @@ def test_the_authors_prompts():
         assert one.prompt == f"{start}### Instruction:\n{{{column}}}{end}"
         assert one.max_new_tokens == tokens
         assert one.stop == ("Instruction:", "Instruction", "Response:", "Response")
-    sense = Task.from_config("c", config.load_task_config("commonsense-authors"))
+    sense = Study("paper-commonsense-llama-authors").tasks["commonsense"]
     assert isinstance(sense, GenerationTask)
     blanks = " " * 12
     middle = f"{blanks}### Instruction:\n{blanks}{{instruction}}\n\n"
