@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from analysis import formats, stats, style
+from analysis import formats, stats
+from analysis.names import Names
 from analysis.tidy import groups, read, rows
 
 if TYPE_CHECKING:
@@ -41,7 +42,11 @@ Row = dict[str, Any]
 
 
 def ledger(
-    exact: pd.DataFrame, paired: pd.DataFrame, directions: pd.DataFrame, gradients: pd.DataFrame
+    exact: pd.DataFrame,
+    paired: pd.DataFrame,
+    directions: pd.DataFrame,
+    gradients: pd.DataFrame,
+    names: Names,
 ) -> pd.DataFrame:
     """One row a claim and what it was tested on.
 
@@ -56,7 +61,7 @@ def ledger(
     """
     found = [
         *_exact_rows(exact),
-        *_score_rows(paired),
+        *_score_rows(paired, names),
         *_update_rows(directions),
         *_gradient_rows(gradients),
     ]
@@ -84,7 +89,7 @@ def _exact_rows(exact: pd.DataFrame) -> Iterator[Row]:
         }
 
 
-def _score_rows(paired: pd.DataFrame) -> Iterator[Row]:
+def _score_rows(paired: pd.DataFrame, names: Names) -> Iterator[Row]:
     for claim, other in (
         ("As good as LoRA or better, with far fewer trained numbers.", LORA),
         ("Better than LoRA-XS at the same rank.", XS),
@@ -95,7 +100,7 @@ def _score_rows(paired: pd.DataFrame) -> Iterator[Row]:
             row = {
                 "source": "Abstract",
                 "claim": claim,
-                "test": f"score minus that of {style.label(other)}{rank}",
+                "test": f"score minus that of {names.label(other)}{rank}",
                 "model": pair.model,
                 "task": pair.task,
                 "rank": pair.rank_a,
@@ -256,7 +261,7 @@ def _over_seeds(cells: pd.DataFrame, *, claim: str, test: str, bound: float = 0.
         }
 
 
-def printed(table: pd.DataFrame) -> pd.DataFrame:
+def printed(table: pd.DataFrame, names: Names) -> pd.DataFrame:
     """The same as text; differences of scores in points."""
     points = table["unit"] == "points"
     text = pd.DataFrame(
@@ -264,10 +269,9 @@ def printed(table: pd.DataFrame) -> pd.DataFrame:
             "Source": table["source"],
             "Claim": table["claim"],
             "Test": table["test"],
-            "Model": table["model"].fillna(formats.MISSING),
+            "Model": table["model"].map(names.model, na_action="ignore").fillna(formats.MISSING),
             "Task": [
-                formats.MISSING if pd.isna(task) else style.task_label(task)
-                for task in table["task"]
+                formats.MISSING if pd.isna(task) else names.task(task) for task in table["task"]
             ],
             "Rank": [formats.MISSING if pd.isna(rank) else f"{rank:.0f}" for rank in table["rank"]],
             "Verdict": table["verdict"],
@@ -292,10 +296,12 @@ def _interval(low: float, high: float, scaled: bool) -> str:
 
 
 if "snakemake" in globals():
+    names = Names.read(snakemake.input.names)
     table = ledger(
         read(snakemake.input.exact),
         read(snakemake.input.paired),
         read(snakemake.input.directions, columns=["variant", *KEYS, *UPDATES]),
         read(snakemake.input.gradients, columns=["variant", *KEYS, *STEPS, "subspace_cosine"]),
+        names,
     )
-    formats.write(table, printed(table), NOTES, **dict(snakemake.output.items()))
+    formats.write(table, printed(table, names), NOTES, **dict(snakemake.output.items()))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from analysis import formats, stats, style
+from analysis.names import Names
 from analysis.tidy import read, rows
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
 MEAN = "mean"  # stands for a task: the mean over the tasks of one of the paper's tables
 NOT_RUN = "not run"
+AUTHORS = "-authors"  # a task prompted and cut as the authors' code does it
 POWERS = {"K": 3, "M": 6, "B": 9}
 POINT = ["model", "variant", "rank"]
 SCORE = ["model", "task", "set", "metric", "variant", "rank"]
@@ -68,14 +70,14 @@ def same_count(count: int, text: str) -> bool:
     return abs(count - number.scaleb(power)) < unit
 
 
-def printed(table: pd.DataFrame) -> pd.DataFrame:
+def printed(table: pd.DataFrame, names: Names) -> pd.DataFrame:
     """The same as text."""
     text = pd.DataFrame(
         {
             "In the paper": table["table"],
-            "Model": table["model"],
-            "Score": [_score_name(row) for row in rows(table)],
-            "Method": table["variant"].map(style.label),
+            "Model": table["model"].map(names.model),
+            "Score": [_score_name(row, names) for row in rows(table)],
+            "Method": table["variant"].map(names.label),
             "Rank": table["rank"].map(formats.rank),
             "Trainable, paper": table["printed_parameters"],
             "Trainable, ours": [
@@ -96,7 +98,7 @@ def _in_forms(paper: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     tasks = set(runs["task"])
     parts = []
     for _, part in paper.groupby("table", sort=False):
-        forms = [form for form in ("", style.AUTHORS) if tasks & set(part["task"] + form)]
+        forms = [form for form in ("", AUTHORS) if tasks & set(part["task"] + form)]
         parts += [part.assign(task=part["task"] + form, form=form) for form in forms or [""]]
     return pd.concat(parts, ignore_index=True) if parts else paper.assign(form="")
 
@@ -121,11 +123,12 @@ def _same(count: Any, text: str) -> str:
     return "yes" if same_count(int(count), text) else "no"
 
 
-def _score_name(row: Any) -> str:
-    task = style.task_label(row.task)
-    name = f"{task}: {style.task_label(row.set)}" if row.set else task
-    metric = style.metric_label(row.metric).lower()
-    return f"{name}, {metric}" if row.metric else f"{name} of the tasks"
+def _score_name(row: Any, names: Names) -> str:
+    if not row.metric:
+        return "Mean of the tasks"
+    task = names.task(row.task)
+    name = f"{task}: {names.set(row.set)}" if row.set else task
+    return f"{name}, {style.metric_label(row.metric).lower()}"
 
 
 def _ours(row: Any) -> str:
@@ -141,4 +144,9 @@ if "snakemake" in globals():
         read(snakemake.input.runs, columns=RUNS),
         read(snakemake.input.scores, columns=SCORES),
     )
-    formats.write(table, printed(table), NOTES, **dict(snakemake.output.items()))
+    formats.write(
+        table,
+        printed(table, Names.read(snakemake.input.names)),
+        NOTES,
+        **dict(snakemake.output.items()),
+    )

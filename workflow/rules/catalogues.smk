@@ -7,6 +7,7 @@ import yaml
 
 # name of an input in a row -> its file
 INPUTS = {
+    "names": f"{grid.TABLES}/names.csv",
     "runs": f"{grid.TABLES}/runs.csv",
     "scores": f"{grid.TABLES}/scores.csv",
     "per_item": f"{grid.TABLES}/items.parquet",

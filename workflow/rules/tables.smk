@@ -16,6 +16,21 @@ rule check_exact_claims:
         "python -m lorasb check-claims --study {wildcards.study} > {log} 2>&1"
 
 
+rule write_names:
+    output:
+        names=f"{grid.TABLES}/names.csv",
+    log:
+        "logs/write_names/{study}.log",
+    benchmark:
+        "benchmarks/write_names/{study}.jsonl"
+    conda:
+        "../envs/lorasb.yaml"
+    resources:
+        mem_mb=2000,
+    shell:
+        "python -m lorasb write-names --study {wildcards.study} > {log} 2>&1"
+
+
 for row in TABLE_ROWS:
 
     rule:

@@ -8,6 +8,7 @@ import pytest
 from analysis import stats
 from analysis.tables import paper
 from lorasb import config
+from tests.analysis.conftest import NAMES
 
 ROOT = Path(__file__).resolve().parents[3]
 PAPER = pd.read_csv(ROOT / "analysis/paper.csv")
@@ -105,7 +106,7 @@ def test_tasks_in_the_authors_form_match_the_same_rows():
     assert line(table, task="mean-authors", variant="lora-sb").n == 3
     both = paper.compared(PAPER, *study(GLUE | tasks))
     assert len(both) == 42
-    printed = paper.printed(both)
+    printed = paper.printed(both, NAMES)
     assert {"CoLA, matthews correlation", "CoLA (authors), matthews correlation"} <= set(
         printed["Score"]
     )
@@ -113,7 +114,7 @@ def test_tasks_in_the_authors_form_match_the_same_rows():
 
 def test_what_was_not_run_says_so():
     runs, scores = study({"cola": "matthews"})
-    printed = paper.printed(paper.compared(PAPER, runs.assign(model="mistral-7b"), scores))
+    printed = paper.printed(paper.compared(PAPER, runs.assign(model="mistral-7b"), scores), NAMES)
     assert len(printed) == 6
     assert set(printed["Ours"]) == {paper.NOT_RUN}
     assert set(printed["Same"]) == {"–"}  # noqa: RUF001
@@ -122,7 +123,7 @@ def test_what_was_not_run_says_so():
 
 
 def test_printed_has_interval_and_number_of_seeds():
-    printed = paper.printed(paper.compared(PAPER, *study(GLUE)))
+    printed = paper.printed(paper.compared(PAPER, *study(GLUE)), NAMES)
     found = printed[(printed["Method"] == "LoRA-SB") & (printed["Score"] == "Mean of the tasks")]
     assert found["Ours"].item() == "82.70 [82.20, 83.20] (3)"
     assert found["Difference"].item() == "-4.46"
