@@ -68,7 +68,7 @@ LABELS = {
     "task": {
         **{"arithmetic": "Arithmetic", "world": "World", "sentences": "Sentences"},
         **{"cola": "CoLA", "stsb": "STS-B", "mrpc": "MRPC", "metamath": "MetaMath"},
-        **{"commonsense": "Commonsense", "cola-authors": "CoLA (authors)"},
+        "commonsense": "Commonsense",
     },
     "set": {"gsm8k": "GSM8K", "math": "MATH"},
     "variant": {

@@ -60,12 +60,9 @@ def test_every_row_names_what_the_suite_has():
     for row in rows.itertuples():
         config.load_model_config(row.model)
         config.load_variant(row.variant)
-        for task in (row.task, f"{row.task}-authors"):
-            if task in config.names("tasks"):
-                data = config.load_task_config(task)
-                assert row.metric in data["metrics"]
-                sets = data["splits"]["test"].get("sets", {})
-                assert row.set in (sets or {""})
+        data = config.load_task_config(row.task)
+        assert row.metric in data["metrics"]
+        assert row.set in (data["splits"]["test"].get("sets") or {""})
 
 
 def test_a_mean_is_that_of_its_rows():
@@ -97,19 +94,6 @@ def test_a_mean_needs_all_tasks_of_a_seed():
     found = line(paper.compared(PAPER, runs, fewer), task="mean", variant="lora-sb")
     assert found.n == 2
     assert found.mean == pytest.approx(0.825 + 0.002)
-
-
-def test_tasks_in_the_authors_form_match_the_same_rows():
-    tasks = {f"{task}-authors": metric for task, metric in GLUE.items()}
-    table = paper.compared(PAPER, *study(tasks))
-    assert len(table) == 21
-    assert line(table, task="mean-authors", variant="lora-sb").n == 3
-    both = paper.compared(PAPER, *study(GLUE | tasks))
-    assert len(both) == 42
-    printed = paper.printed(both, NAMES)
-    assert {"CoLA, matthews correlation", "CoLA (authors), matthews correlation"} <= set(
-        printed["Score"]
-    )
 
 
 def test_what_was_not_run_says_so():
