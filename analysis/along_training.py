@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis import panels, style
+from analysis.names import Names
 from analysis.tidy import POINT, groups
 
 MEAN_OF = "mean over the adapted weights,\n"
@@ -54,7 +55,9 @@ def over_seeds(cells: pd.DataFrame, column: str) -> pd.DataFrame:
     return seeds.mean().join(panels.spread(seeds[column])).reset_index()
 
 
-def rank_grid(cells: pd.DataFrame, measure: Measure, title: str, log: bool = False) -> Figure:
+def rank_grid(
+    cells: pd.DataFrame, measure: Measure, title: str, names: Names, *, log: bool = False
+) -> Figure:
     """One row of panels a rank, one column a task; one line a method.
 
     Lines: mean over seeds; bands from the lowest to the highest seed. `cells` is what `cell_means`
@@ -63,7 +66,7 @@ def rank_grid(cells: pd.DataFrame, measure: Measure, title: str, log: bool = Fal
     """
     cells = cells[cells["rank"] > 0]
     curves = over_seeds(cells, measure.column)
-    looks = style.styles(cells["variant"])
+    looks = names.styles(cells["variant"])
     tasks = panels.tasks(cells)
     ranks = sorted(set(cells["rank"]))
     figure = panels.new_figure(len(ranks), len(tasks), title)
@@ -71,17 +74,17 @@ def rank_grid(cells: pd.DataFrame, measure: Measure, title: str, log: bool = Fal
     for (rank, model, task), part in groups(curves, ["rank", "model", "task"]):
         axes = grid[ranks.index(rank), tasks.index((model, task))]
         _draw_controls(axes, part, measure)
-        for variant in style.ordered(part["variant"]):
+        for variant in names.ordered(part["variant"]):
             curve = part[part["variant"] == variant]
             look = looks[variant].arguments
-            panels.band(axes, curve["step"], curve, **look, label=style.label(variant))
+            panels.band(axes, curve["step"], curve, **look, label=names.label(variant))
         if log:
             log_steps(axes)
-    panels.title_columns(grid[0], tasks)
+    panels.title_panels(grid[0], tasks, names)
     for axes, rank in zip(grid[:, 0], ranks, strict=True):
         axes.set_ylabel(f"{measure.label}, rank {rank}")
     figure.supxlabel(STEP_LABEL, fontsize="medium")
-    labels = [*map(style.label, looks), *(control.label for control in measure.controls)]
+    labels = [*map(names.label, looks), *(control.label for control in measure.controls)]
     panels.legend(figure, labels, seeds_title(cells))
     return figure
 
@@ -101,8 +104,8 @@ def seeds_title(cells: pd.DataFrame) -> str:
 
 def _draw_controls(axes: Axes, part: pd.DataFrame, measure: Measure) -> None:
     # they depend on the rank; where each method has its own, the mean of them is drawn
-    names = [*measure.shaded, *(control.column for control in measure.controls)]
-    marks = part.groupby("step")[list(dict.fromkeys(names))].mean()
+    columns = [*measure.shaded, *(control.column for control in measure.controls)]
+    marks = part.groupby("step")[list(dict.fromkeys(columns))].mean()
     low, high = (marks[name] for name in measure.shaded)
     axes.fill_between(marks.index, low, high, color="#dddddd", linewidth=0)
     for control in measure.controls:

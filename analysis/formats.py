@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis import style
+from analysis.names import Names
 
 MISSING = "–"  # noqa: RUF001 - a dash, as tables print it
 _LATEX = {
@@ -106,9 +106,9 @@ def write(
     Path(html).write_text(f"{_HTML_HEAD}{shown}\n{paragraphs}", encoding="utf-8")
 
 
-def by_variant(table: pd.DataFrame, first: list[str]) -> pd.DataFrame:
+def by_variant(table: pd.DataFrame, names: Names, first: list[str]) -> pd.DataFrame:
     """Rows sorted by variant in display order, then by rank, within the order of `first`."""
-    places = {name: place for place, name in enumerate(style.ordered(table["variant"]))}
+    places = {name: place for place, name in enumerate(names.ordered(table["variant"]))}
     order = pd.DataFrame({name: pd.factorize(table[name])[0] for name in first})
     order["variant"] = table["variant"].map(places).to_numpy()
     order["rank"] = table["rank"].to_numpy()

@@ -13,6 +13,7 @@ from matplotlib.transforms import ScaledTranslation
 from pandas.api.typing import SeriesGroupBy
 
 from analysis import style
+from analysis.names import Names
 from analysis.tidy import rows
 
 COLUMNS = 3  # panels beside each other
@@ -22,21 +23,19 @@ DODGE = 3.0  # points between methods with the same x, so that their bars can be
 Panels = dict[Any, Axes]
 
 
-def panels(table: pd.DataFrame, title: str) -> tuple[Figure, Panels]:
+def panels(table: pd.DataFrame, title: str, names: Names) -> tuple[Figure, Panels]:
     """A figure with one panel a model and task, and its axes by (model, task).
 
     Panels are in order of appearance, at most three beside each other.
     """
     keys = tasks(table)
-    models = [model for model, _ in keys]
     columns = min(COLUMNS, len(keys))
     lines = ceil(len(keys) / columns)
     figure = new_figure(lines, columns, title)
     axes = {
         key: figure.add_subplot(lines, columns, place) for place, key in enumerate(keys, start=1)
     }
-    for key, panel in axes.items():
-        panel.set_title(panel_title(*key, models=models))
+    title_panels(axes.values(), keys, names)
     return figure, axes
 
 
@@ -45,11 +44,12 @@ def tasks(table: pd.DataFrame) -> list[tuple[str, str]]:
     return list(table[["model", "task"]].drop_duplicates().itertuples(index=False, name=None))
 
 
-def title_columns(top: Iterable[Axes], keys: Sequence[tuple[str, str]]) -> None:
-    """Name the (model, task) of each column above the axes of a grid's first row."""
-    models = [model for model, _ in keys]
-    for axes, key in zip(top, keys, strict=True):
-        axes.set_title(panel_title(*key, models=models))
+def title_panels(panels: Iterable[Axes], keys: Sequence[tuple[str, str]], names: Names) -> None:
+    """Name each (model, task) above its panel; the model only where there are several."""
+    several = len({model for model, _ in keys}) > 1
+    for axes, (model, task) in zip(panels, keys, strict=True):
+        name = names.task(task)
+        axes.set_title(f"{name}, {names.model(model)}" if several else name)
 
 
 def new_figure(lines: int, columns: int, title: str) -> Figure:
@@ -68,26 +68,20 @@ def nothing(title: str, message: str) -> Figure:
     return figure
 
 
-def panel_title(model: str, task: str, *, models: Sequence[str]) -> str:
-    """The task's name, with the model's where there are several."""
-    name = style.task_label(task)
-    return f"{name}, {model}" if len(set(models)) > 1 else name
-
-
-def points(table: pd.DataFrame) -> list[tuple[str, int]]:
+def points(table: pd.DataFrame, names: Names) -> list[tuple[str, int]]:
     """Distinct (variant, rank) in display order."""
     found = set(zip(table["variant"], table["rank"], strict=True))
     return [
         (variant, rank)
-        for variant in style.ordered(variant for variant, _ in found)
+        for variant in names.ordered(variant for variant, _ in found)
         for rank in sorted(rank for name, rank in found if name == variant)
     ]
 
 
-def line_styles(table: pd.DataFrame) -> dict[tuple[str, int], dict[str, Any]]:
+def line_styles(table: pd.DataFrame, names: Names) -> dict[tuple[str, int], dict[str, Any]]:
     """Arguments of `Axes.plot` for each (variant, rank); smaller ranks are paler and thinner."""
-    looks = style.styles(table["variant"])
-    found = points(table)
+    looks = names.styles(table["variant"])
+    found = points(table, names)
     arguments = {}
     for variant, rank in found:
         ranks = [other for name, other in found if name == variant]
@@ -96,7 +90,7 @@ def line_styles(table: pd.DataFrame) -> dict[tuple[str, int], dict[str, Any]]:
             "color": style.shade(looks[variant].color, rank, ranks),
             "linestyle": looks[variant].line,
             "linewidth": max(1.8 - 0.4 * larger, 0.7),
-            "label": style.label(variant, rank),
+            "label": names.label(variant, rank),
         }
     return arguments
 
@@ -107,10 +101,10 @@ def legend(figure: Figure, labels: Iterable[str], title: str) -> None:
     for axes in figure.axes:
         for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
             found.setdefault(name, handle)
-    names = [name for name in labels if name in found]
-    if names:
-        handles = [found[name] for name in names]
-        figure.legend(handles, names, title=title, loc="outside right center", alignment="left")
+    drawn = [name for name in labels if name in found]
+    if drawn:
+        handles = [found[name] for name in drawn]
+        figure.legend(handles, drawn, title=title, loc="outside right center", alignment="left")
 
 
 def seeds_text(counts: Iterable[int], spread: str) -> str:

@@ -10,10 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis import panels, stats, style
+from analysis.names import Names
 from analysis.tidy import POINT, groups, succeeded
 
 
-def draw(runs: pd.DataFrame, *, cost: str, cost_label: str, title: str) -> Figure:
+def draw(runs: pd.DataFrame, names: Names, *, cost: str, cost_label: str, title: str) -> Figure:
     """Score over a cost on a logarithmic axis: a panel a task, a line a method over its ranks.
 
     A task without a score has no panel. What costs nothing, such as the base model, is a dotted
@@ -32,12 +33,12 @@ def draw(runs: pd.DataFrame, *, cost: str, cost_label: str, title: str) -> Figur
     table = stats.means(done, [*POINT, cost], "score")
     if table.empty:
         return panels.nothing(title, "No run has a score.")
-    figure, axes = panels.panels(done, title)
+    figure, axes = panels.panels(done, title, names)
     metrics = runs.groupby(["model", "task"])["metric"].first()
-    looks = style.styles(table["variant"])
-    labels = {name: _ranks_label(name, table) for name in looks}
+    looks = names.styles(table["variant"])
+    labels = {name: _ranks_label(name, table, names) for name in looks}
     for key, part in groups(table, ["model", "task"]):
-        shifts = _shifts(part, cost)
+        shifts = _shifts(part, cost, names)
         for variant, look in looks.items():
             method = part[part["variant"] == variant].sort_values(cost)
             if len(method):
@@ -74,10 +75,10 @@ def _draw_method(
     panels.error_line(axes, method[cost], means, shift, **look.arguments, label=label)
 
 
-def _shifts(part: pd.DataFrame, cost: str) -> dict[str, float]:
+def _shifts(part: pd.DataFrame, cost: str, names: Names) -> dict[str, float]:
     """Points by which to shift each variant that has a cost in common with another."""
     shared = part[part.duplicated(cost, keep=False) & (part[cost] > 0)]
-    variants = style.ordered(shared["variant"])
+    variants = names.ordered(shared["variant"])
     return {
         name: panels.DODGE * (place - (len(variants) - 1) / 2)
         for place, name in enumerate(variants)
@@ -90,7 +91,7 @@ def _room(shifts: Iterable[float]) -> float:
     return share / (1 - 2 * share)
 
 
-def _ranks_label(variant: str, table: pd.DataFrame) -> str:
+def _ranks_label(variant: str, table: pd.DataFrame, names: Names) -> str:
     ranks = sorted({rank for rank in table.loc[table["variant"] == variant, "rank"] if rank})
-    name = style.label(variant)
+    name = names.label(variant)
     return f"{name}, r = {', '.join(map(str, ranks))}" if ranks else name

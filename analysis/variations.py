@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis import panels, stats, style
+from analysis.names import Names
 from analysis.tidy import POINT, groups, succeeded
 
 SAMPLES = "samples"  # a column of `runs`, not an argument of a method
@@ -19,7 +20,7 @@ Row = dict[tuple[str, str], Axes]  # panels of a row by (model, task)
 RUNS = [*POINT, "seed", "method", "arguments", SAMPLES, "status", "metric", "score"]
 
 
-def varied(runs: pd.DataFrame, name: str) -> pd.DataFrame:
+def varied(runs: pd.DataFrame, name: str, names: Names) -> pd.DataFrame:
     """The runs of variants that differ from another one of their method and rank in `name` alone.
 
     Parameters
@@ -44,7 +45,11 @@ def varied(runs: pd.DataFrame, name: str) -> pd.DataFrame:
     # variants that state what is the study's own value anyway are the same runs
     table = table.drop_duplicates([*keys, "value", "seed"])
     table = table[table.groupby(keys, dropna=False)["value"].transform("nunique") > 1]
-    families = table.groupby(["method", "others"])["variant"].agg(_first).reset_index(name="line")
+
+    def first(variants: pd.Series) -> str:
+        return names.ordered(variants)[0]
+
+    families = table.groupby(["method", "others"])["variant"].agg(first).reset_index(name="line")
     alone = ~families["method"].duplicated(keep=False)
     families["line"] = families["line"].mask(alone, families["method"])
     return table.merge(families, on=["method", "others"]).drop(columns="others")
@@ -68,18 +73,20 @@ def percent_scores(runs: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     return stats.means(done.assign(score=100 * done["score"]), keys, "score")
 
 
-def looks(table: pd.DataFrame) -> Looks:
+def looks(table: pd.DataFrame, names: Names) -> Looks:
     """Arguments of `Axes.errorbar` for each (line, rank)."""
-    markers = {name: look.marker for name, look in style.styles(table["line"]).items()}
-    found = panels.line_styles(table.assign(variant=table["line"]))
+    markers = {name: look.marker for name, look in names.styles(table["line"]).items()}
+    found = panels.line_styles(table.assign(variant=table["line"]), names)
     return {key: {**look, "marker": markers[key[0]]} for key, look in found.items()}
 
 
-def rows(number: int, tasks: list[tuple[str, str]], title: str) -> tuple[Figure, list[Row]]:
+def rows(
+    number: int, tasks: list[tuple[str, str]], title: str, names: Names
+) -> tuple[Figure, list[Row]]:
     """A figure with rows of panels over one x axis, one column a task with its name above."""
     figure = panels.new_figure(number, len(tasks), title)
     grid = figure.subplots(number, len(tasks), sharex=True, squeeze=False)
-    panels.title_columns(grid[0], tasks)
+    panels.title_panels(grid[0], tasks, names)
     return figure, [dict(zip(tasks, line, strict=True)) for line in grid]
 
 
@@ -99,7 +106,3 @@ def label_scores(row: Row, runs: pd.DataFrame) -> None:
     metrics = runs.groupby(["model", "task"])["metric"].first()
     for task, axes in row.items():
         axes.set_ylabel(style.percent_label(metrics[task]))
-
-
-def _first(variants: pd.Series) -> str:
-    return style.ordered(variants)[0]

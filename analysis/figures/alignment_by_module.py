@@ -6,6 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis import panels, style
+from analysis.names import Names
 from analysis.tidy import POINT, groups, read
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ COLUMNS = [*POINT, "module", "equivalent_cosine"]
 COLORS = "cividis"  # its lightness rises with the value, so that grey print reads
 
 
-def draw(gradients: pd.DataFrame) -> Figure:
+def draw(gradients: pd.DataFrame, names: Names) -> Figure:
     """One row of panels a method and rank, one column a task; one cell a weight.
 
     Colour: cosine between the method's gradient step and the full gradient, mean over kept steps
@@ -28,7 +29,7 @@ def draw(gradients: pd.DataFrame) -> Figure:
     means = with_places(
         ranked.groupby([*POINT, "module"], sort=False)["equivalent_cosine"].mean().reset_index()
     )
-    points = panels.points(means)
+    points = panels.points(means, names)
     tasks = panels.tasks(means)
     figure = panels.new_figure(len(points), len(tasks), title)
     grid = figure.subplots(len(points), len(tasks), squeeze=False)
@@ -43,9 +44,9 @@ def draw(gradients: pd.DataFrame) -> Figure:
         axes.grid(visible=False)
         if len({model for model, _ in tasks}) == 1:
             axes.label_outer()
-    panels.title_columns(grid[0], tasks)
+    panels.title_panels(grid[0], tasks, names)
     for axes, point in zip(grid[:, 0], points, strict=True):
-        axes.set_ylabel(style.label(*point))
+        axes.set_ylabel(names.label(*point))
     figure.supxlabel("Layer", fontsize="medium")
     figure.colorbar(image, ax=list(grid.flat), label="Cosine", shrink=0.6)
     return figure
@@ -56,8 +57,8 @@ def with_places(means: pd.DataFrame) -> pd.DataFrame:
 
     `kind` is the rest of the name after the number. A name without a number is a kind of its own.
     """
-    names = pd.Series(means["module"].unique())
-    parts = names.str.extract(r"^.*?\.(?P<layer>\d+)\.(?P<kind>.+)$").set_index(names)
+    weights = pd.Series(means["module"].unique())
+    parts = weights.str.extract(r"^.*?\.(?P<layer>\d+)\.(?P<kind>.+)$").set_index(weights)
     kinds = parts["kind"].fillna(parts.index.to_series())
     layers = parts["layer"].fillna("0").astype(int)
     return means.assign(layer=means["module"].map(layers), kind=means["module"].map(kinds))
@@ -65,4 +66,4 @@ def with_places(means: pd.DataFrame) -> pd.DataFrame:
 
 if "snakemake" in globals():
     measured = read(snakemake.input.gradients, columns=COLUMNS)
-    style.save(draw(measured), **dict(snakemake.output.items()))
+    style.save(draw(measured, Names.read(snakemake.input.names)), **dict(snakemake.output.items()))

@@ -6,6 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis import panels, style
+from analysis.names import Names
 from analysis.tidy import groups, read
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ TASK = ["model", "task"]
 COLUMNS = [*TASK, "samples", "seed", "module", "rank", *CURVES]
 
 
-def draw(spectra: pd.DataFrame) -> Figure:
+def draw(spectra: pd.DataFrame, names: Names) -> Figure:
     """One panel a task: share of the energy in the best approximation of each rank.
 
     Of the gradients from the most samples: mean over adapted weights, then over seeds; the band
@@ -29,7 +30,7 @@ def draw(spectra: pd.DataFrame) -> Figure:
     if spectra.empty:
         return panels.nothing(title, "No spectra were measured.")
     largest = spectra[spectra["samples"] == spectra.groupby(TASK)["samples"].transform("max")]
-    figure, axes = panels.panels(largest, title)
+    figure, axes = panels.panels(largest, title, names)
     for key, part in groups(largest, TASK):
         for column, (label, color, line) in CURVES.items():
             curve = panels.spread(over_weights(part, column).groupby("rank"))
@@ -61,4 +62,4 @@ def over_weights(part: pd.DataFrame, column: str) -> pd.Series:
 
 if "snakemake" in globals():
     spectra = read(snakemake.input.spectra, columns=COLUMNS)
-    style.save(draw(spectra), **dict(snakemake.output.items()))
+    style.save(draw(spectra, Names.read(snakemake.input.names)), **dict(snakemake.output.items()))

@@ -6,6 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis import along_training, panels, style
+from analysis.names import Names
 from analysis.tidy import POINT, read
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ MEASURE = along_training.Measure(
 COLUMNS = [*POINT, "seed", "step", *MEASURE.columns]
 
 
-def draw(directions: pd.DataFrame) -> Figure:
+def draw(directions: pd.DataFrame, names: Names) -> Figure:
     """One row of panels a rank, one column a task; one line a method.
 
     Lines: cosine between the method's update so far and full fine-tuning's, mean over adapted
@@ -35,7 +36,7 @@ def draw(directions: pd.DataFrame) -> Figure:
     cells = along_training.cell_means(directions, MEASURE.columns).dropna(subset=["best_rank"])
     if cells.empty:
         return panels.nothing(title, "No directions were measured.")
-    figure = along_training.rank_grid(cells, MEASURE, title)
+    figure = along_training.rank_grid(cells, MEASURE, title, names)
     for axes in figure.axes:
         axes.set_ylim(top=1.0)
     return figure
@@ -43,4 +44,4 @@ def draw(directions: pd.DataFrame) -> Figure:
 
 if "snakemake" in globals():
     measured = read(snakemake.input.directions, columns=COLUMNS)
-    style.save(draw(measured), **dict(snakemake.output.items()))
+    style.save(draw(measured, Names.read(snakemake.input.names)), **dict(snakemake.output.items()))

@@ -6,6 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis import along_training, panels, style
+from analysis.names import Names
 from analysis.tidy import POINT, read
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ MEASURE = along_training.Measure(
 COLUMNS = [*POINT, "seed", "step", *MEASURE.columns]
 
 
-def draw(gradients: pd.DataFrame) -> Figure:
+def draw(gradients: pd.DataFrame, names: Names) -> Figure:
     """One row of panels a rank, one column a task; one line a method.
 
     Lines: cosine between the change of the weight that a gradient step on the method's parameters
@@ -33,7 +34,7 @@ def draw(gradients: pd.DataFrame) -> Figure:
     cells = along_training.cell_means(gradients, MEASURE.columns)
     if not (cells["rank"] > 0).any():
         return panels.nothing(title, "No gradients were measured.")
-    figure = along_training.rank_grid(cells, MEASURE, title, log=True)
+    figure = along_training.rank_grid(cells, MEASURE, title, names, log=True)
     for axes in figure.axes:
         axes.set_ylim(top=1.0)
     return figure
@@ -41,4 +42,4 @@ def draw(gradients: pd.DataFrame) -> Figure:
 
 if "snakemake" in globals():
     measured = read(snakemake.input.gradients, columns=COLUMNS)
-    style.save(draw(measured), **dict(snakemake.output.items()))
+    style.save(draw(measured, Names.read(snakemake.input.names)), **dict(snakemake.output.items()))

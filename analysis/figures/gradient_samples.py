@@ -6,6 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis import panels, style, variations
+from analysis.names import Names
 from analysis.tidy import groups, read
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ BARS = "bars: 95 % interval"
 OVERLAP = "Overlap with the largest\nestimates of other seeds"
 
 
-def draw(runs: pd.DataFrame, spectra: pd.DataFrame) -> Figure:
+def draw(runs: pd.DataFrame, spectra: pd.DataFrame, names: Names) -> Figure:
     """First row of panels: overlap over the number of samples; second: score; one column a task.
 
     Overlap: of the top singular subspaces, at the method's rank, of the sign of the gradient with
@@ -33,13 +34,13 @@ def draw(runs: pd.DataFrame, spectra: pd.DataFrame) -> Figure:
         The columns `SPECTRA` of the tidy table; where it has no overlaps there is no such row.
     """
     title = "Subspace and score over the samples of the gradient"
-    chosen = variations.with_scores(variations.varied(runs, "samples"))
+    chosen = variations.with_scores(variations.varied(runs, "samples", names))
     scores = variations.percent_scores(chosen, [*variations.LINE, "value"])
     if scores.empty:
         return panels.nothing(title, "No two variants differ in the number of samples alone.")
     shared = overlaps(chosen, spectra)
-    looks = variations.looks(chosen)
-    figure, rows = variations.rows(1 if shared.empty else 2, panels.tasks(chosen), title)
+    looks = variations.looks(chosen, names)
+    figure, rows = variations.rows(1 if shared.empty else 2, panels.tasks(chosen), title, names)
     variations.draw_lines(rows[-1], scores, looks)
     variations.label_scores(rows[-1], chosen)
     for (model, task, line, rank), curve in groups(shared, variations.LINE):
@@ -70,5 +71,6 @@ if "snakemake" in globals():
     figure = draw(
         read(snakemake.input.runs, columns=variations.RUNS),
         read(snakemake.input.spectra, columns=SPECTRA),
+        Names.read(snakemake.input.names),
     )
     style.save(figure, **dict(snakemake.output.items()))

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis import panels, stats, style
+from analysis.names import Names
 from analysis.tidy import POINT, groups, read, rows
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ EDGE = "chosen, at the border\nof what was tried"
 FAILED = "a run failed"
 
 
-def draw(sweep: pd.DataFrame, selected: pd.DataFrame) -> Figure:
+def draw(sweep: pd.DataFrame, selected: pd.DataFrame, names: Names) -> Figure:
     """One panel a task, one line a method and rank: mean over the sweep's seeds.
 
     The chosen rate has a ring, or a square where it is the lowest or highest of its grid, so that
@@ -33,12 +34,12 @@ def draw(sweep: pd.DataFrame, selected: pd.DataFrame) -> Figure:
     title = "Learning-rate sweep on the selection split"
     if sweep.empty:
         return panels.nothing(title, "No learning rate was tried.")
-    figure, axes = panels.panels(sweep, title)
-    lines = panels.line_styles(sweep)
+    figure, axes = panels.panels(sweep, title, names)
+    lines = panels.line_styles(sweep, names)
     failed = sweep[sweep["status"] != "ok"].drop_duplicates([*POINT, "lr"])
     scores = stats.means(sweep[sweep["status"] == "ok"], [*POINT, "lr"], "score")
     scores = scores.assign(lr=scores["lr"].astype(float)).sort_values("lr", kind="stable")
-    markers = {name: look.marker for name, look in style.styles(sweep["variant"]).items()}
+    markers = {name: look.marker for name, look in names.styles(sweep["variant"]).items()}
     for (model, task, variant, rank), curve in groups(scores, POINT):
         axes[model, task].errorbar(
             curve["lr"],
@@ -87,5 +88,9 @@ def _mark(axes: Axes, chosen: Any, color: str) -> None:
 
 
 if "snakemake" in globals():
-    chosen = read(snakemake.input.selected)
-    style.save(draw(read(snakemake.input.sweep), chosen), **dict(snakemake.output.items()))
+    figure = draw(
+        read(snakemake.input.sweep),
+        read(snakemake.input.selected),
+        Names.read(snakemake.input.names),
+    )
+    style.save(figure, **dict(snakemake.output.items()))

@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis import panels, stats, style, variations
+from analysis.names import Names
 from analysis.tidy import POINT, groups, read
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ MARKS = {"optimum_cosine": (CEILING, "--"), "random_cosine": (FLOOR, ":")}
 GRADIENTS = [*POINT, "seed", "step", "subspace_share", *MARKS]
 
 
-def draw(runs: pd.DataFrame, gradients: pd.DataFrame) -> Figure:
+def draw(runs: pd.DataFrame, gradients: pd.DataFrame, names: Names) -> Figure:
     """First row of panels: energy inside the bases at step 0; second: score; one column a task.
 
     Noise is in units of the step's entries, eta; no noise and only noise stand at the ends of its
@@ -44,8 +45,8 @@ def draw(runs: pd.DataFrame, gradients: pd.DataFrame) -> Figure:
     scores = variations.percent_scores(chosen, keys)
     start = _start(chosen, gradients)
     shares = stats.means(start, keys, "subspace_share")
-    looks = variations.looks(chosen)
-    figure, rows = variations.rows(1 if shares.empty else 2, panels.tasks(chosen), title)
+    looks = variations.looks(chosen, names)
+    figure, rows = variations.rows(1 if shares.empty else 2, panels.tasks(chosen), title, names)
     variations.draw_lines(rows[-1], scores, looks)
     variations.label_scores(rows[-1], chosen)
     if not shares.empty:
@@ -119,5 +120,6 @@ if "snakemake" in globals():
     figure = draw(
         read(snakemake.input.runs, columns=variations.RUNS),
         read(snakemake.input.gradients, columns=GRADIENTS),
+        Names.read(snakemake.input.names),
     )
     style.save(figure, **dict(snakemake.output.items()))

@@ -6,6 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis import along_training, panels, style
+from analysis.names import Names
 from analysis.tidy import POINT, groups, read
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ SIDES = {"left_overlap": "left (outputs)", "right_overlap": "right (inputs)"}
 COLUMNS = [*POINT, "seed", "step", *SIDES]
 
 
-def draw(gradients: pd.DataFrame) -> Figure:
+def draw(gradients: pd.DataFrame, names: Names) -> Figure:
     """One row of panels a side, one column a task; one line a method and rank.
 
     Lines: mean squared cosine of the principal angles between the top-r singular subspaces of the
@@ -25,7 +26,7 @@ def draw(gradients: pd.DataFrame) -> Figure:
     if gradients.empty:
         return panels.nothing(title, "No gradients were measured.")
     cells = along_training.cell_means(gradients, list(SIDES))
-    lines = panels.line_styles(cells)
+    lines = panels.line_styles(cells, names)
     tasks = panels.tasks(cells)
     figure = panels.new_figure(len(SIDES), len(tasks), title)
     grid = figure.subplots(len(SIDES), len(tasks), sharex="col", sharey=True, squeeze=False)
@@ -38,7 +39,7 @@ def draw(gradients: pd.DataFrame) -> Figure:
     for axes in figure.axes:
         along_training.log_steps(axes)
         axes.set_ylim(0.0, 1.02)
-    panels.title_columns(grid[0], tasks)
+    panels.title_panels(grid[0], tasks, names)
     figure.supxlabel(along_training.STEP_LABEL, fontsize="medium")
     labels = [look["label"] for look in lines.values()]
     panels.legend(figure, labels, along_training.seeds_title(cells))
@@ -47,4 +48,4 @@ def draw(gradients: pd.DataFrame) -> Figure:
 
 if "snakemake" in globals():
     measured = read(snakemake.input.gradients, columns=COLUMNS)
-    style.save(draw(measured), **dict(snakemake.output.items()))
+    style.save(draw(measured, Names.read(snakemake.input.names)), **dict(snakemake.output.items()))

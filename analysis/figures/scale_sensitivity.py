@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis import panels, stats, style, variations
+from analysis.names import Names
 from analysis.tidy import POINT, read
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ OPTIMIZERS = {"adamw": "AdamW", "sgd": "SGD"}
 DIRECTIONS = [*POINT, "seed", "step", "update_norm"]
 
 
-def draw(runs: pd.DataFrame, directions: pd.DataFrame) -> Figure:
+def draw(runs: pd.DataFrame, directions: pd.DataFrame, names: Names) -> Figure:
     """First row of panels: score over s; second: size of the update; one column a task.
 
     One line for variants of a method that differ in s alone, so one an optimizer. Size: norm of the
@@ -32,15 +33,15 @@ def draw(runs: pd.DataFrame, directions: pd.DataFrame) -> Figure:
         row.
     """
     title = "Score and size of the update over the scale s"
-    chosen = variations.with_scores(variations.varied(runs, "scaling"))
+    chosen = variations.with_scores(variations.varied(runs, "scaling", names))
     scores = variations.percent_scores(chosen, [*variations.LINE, "value"])
     if scores.empty:
         return panels.nothing(title, "No two variants differ in s alone.")
     sizes = stats.means(relative_sizes(chosen, directions), [*variations.LINE, "value"], "ratio")
-    looks = variations.looks(chosen)
+    looks = variations.looks(chosen, names)
     for (line, rank), look in looks.items():
-        look["label"] = _label(chosen, line, rank)
-    figure, rows = variations.rows(1 if sizes.empty else 2, panels.tasks(chosen), title)
+        look["label"] = _label(chosen, line, rank, names)
+    figure, rows = variations.rows(1 if sizes.empty else 2, panels.tasks(chosen), title, names)
     variations.draw_lines(rows[0], scores, looks)
     variations.label_scores(rows[0], chosen)
     if not sizes.empty:
@@ -71,10 +72,10 @@ def relative_sizes(chosen: pd.DataFrame, directions: pd.DataFrame) -> pd.DataFra
     return sizes.assign(ratio=sizes["update_norm"] / sizes["unit"])
 
 
-def _label(chosen: pd.DataFrame, line: str, rank: int) -> str:
+def _label(chosen: pd.DataFrame, line: str, rank: int, names: Names) -> str:
     found = json.loads(chosen.loc[chosen["line"] == line, "arguments"].iloc[0])
     optimizer = OPTIMIZERS[found.get("optimizer", "adamw")]
-    name = style.label(line)
+    name = names.label(line)
     name = name if optimizer in name else f"{name}, {optimizer}"
     return f"{name}, r = {rank}" if rank else name
 
@@ -83,5 +84,6 @@ if "snakemake" in globals():
     figure = draw(
         read(snakemake.input.runs, columns=variations.RUNS),
         read(snakemake.input.directions, columns=DIRECTIONS),
+        Names.read(snakemake.input.names),
     )
     style.save(figure, **dict(snakemake.output.items()))

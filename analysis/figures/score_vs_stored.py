@@ -6,16 +6,18 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis import score_vs_cost, style
+from analysis.names import Names
 from analysis.tidy import read
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 
-def draw(runs: pd.DataFrame) -> Figure:
+def draw(runs: pd.DataFrame, names: Names) -> Figure:
     """One panel a task; see `analysis.score_vs_cost.draw`."""
     return score_vs_cost.draw(
         runs,
+        names,
         cost="stored_parameters",
         cost_label="Stored parameters, without the task head",
         title="Score against stored parameters",
@@ -23,4 +25,5 @@ def draw(runs: pd.DataFrame) -> Figure:
 
 
 if "snakemake" in globals():
-    style.save(draw(read(snakemake.input.runs)), **dict(snakemake.output.items()))
+    figure = draw(read(snakemake.input.runs), Names.read(snakemake.input.names))
+    style.save(figure, **dict(snakemake.output.items()))

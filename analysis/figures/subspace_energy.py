@@ -6,6 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis import along_training, panels, style
+from analysis.names import Names
 from analysis.tidy import POINT, read
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ MEASURE = along_training.Measure(
 COLUMNS = [*POINT, "seed", "step", "subspace_share", *SQUARED]
 
 
-def draw(gradients: pd.DataFrame) -> Figure:
+def draw(gradients: pd.DataFrame, names: Names) -> Figure:
     """One row of panels a rank, one column a task; one line a method with fixed bases.
 
     Shares are on a logarithmic axis.
@@ -41,9 +42,8 @@ def draw(gradients: pd.DataFrame) -> Figure:
     if fixed.empty:
         return panels.nothing(title, "No method has a fixed subspace.")
     shares = fixed.assign(**{share: fixed[name] ** 2 for name, share in SQUARED.items()})
-    figure = along_training.rank_grid(
-        along_training.cell_means(shares, MEASURE.columns), MEASURE, title, log=True
-    )
+    cells = along_training.cell_means(shares, MEASURE.columns)
+    figure = along_training.rank_grid(cells, MEASURE, title, names, log=True)
     for axes in figure.axes:
         axes.set_yscale("log")
         axes.set_ylim(top=1.0)
@@ -52,4 +52,4 @@ def draw(gradients: pd.DataFrame) -> Figure:
 
 if "snakemake" in globals():
     measured = read(snakemake.input.gradients, columns=COLUMNS)
-    style.save(draw(measured), **dict(snakemake.output.items()))
+    style.save(draw(measured, Names.read(snakemake.input.names)), **dict(snakemake.output.items()))

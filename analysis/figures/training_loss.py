@@ -6,6 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis import panels, style
+from analysis.names import Names
 from analysis.tidy import POINT, groups, read
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 SMOOTH = 0.05  # share of the steps in the running mean
 
 
-def draw(losses: pd.DataFrame) -> Figure:
+def draw(losses: pd.DataFrame, names: Names) -> Figure:
     """One panel a task, one line a method and rank: mean over seeds, band from lowest to highest.
 
     The loss of a step is that of its batch; each seed's is smoothed first, by a running mean over
@@ -23,8 +24,8 @@ def draw(losses: pd.DataFrame) -> Figure:
     title = "Training loss"
     if losses.empty:
         return panels.nothing(title, "No training was logged.")
-    figure, axes = panels.panels(losses, title)
-    lines = panels.line_styles(losses)
+    figure, axes = panels.panels(losses, title, names)
+    lines = panels.line_styles(losses, names)
     curves = over_seeds(smoothed(losses))
     for (model, task, variant, rank), curve in groups(curves, POINT):
         panels.band(axes[model, task], curve["step"], curve, **lines[variant, rank])
@@ -53,4 +54,5 @@ def over_seeds(losses: pd.DataFrame) -> pd.DataFrame:
 
 
 if "snakemake" in globals():
-    style.save(draw(read(snakemake.input.losses)), **dict(snakemake.output.items()))
+    figure = draw(read(snakemake.input.losses), Names.read(snakemake.input.names))
+    style.save(figure, **dict(snakemake.output.items()))

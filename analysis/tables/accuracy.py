@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from analysis import formats, stats, style
+from analysis.names import Names
 from analysis.tidy import POINT, read, rows, succeeded
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 MEAN = "mean"  # stands for a task: the mean over all tasks
 
 
-def accuracy(runs: pd.DataFrame) -> pd.DataFrame:
+def accuracy(runs: pd.DataFrame, names: Names) -> pd.DataFrame:
     """Mean, 95 % t interval over seeds and n of each model, task, variant and rank; long format.
 
     Rows with task `mean` average the scores of a seed over all tasks of the model first; a seed
@@ -30,10 +31,10 @@ def accuracy(runs: pd.DataFrame) -> pd.DataFrame:
     complete = complete.rename(columns={"mean": "score"}).reset_index().assign(task=MEAN, metric="")
     keys = [*POINT, "metric"]
     table = stats.means(pd.concat([done, complete], ignore_index=True), keys, "score")
-    return formats.by_variant(table, first=["model", "task"])
+    return formats.by_variant(table, names, first=["model", "task"])
 
 
-def printed(table: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+def printed(table: pd.DataFrame, runs: pd.DataFrame, names: Names) -> pd.DataFrame:
     """One row a method and rank, one column a task, cells such as `81.2 ± 1.3 (3)`."""
     cells = {
         (row.model, row.variant, row.rank, row.task): formats.mean_and_half_width(
@@ -44,27 +45,27 @@ def printed(table: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     tasks = runs[["task", "metric"]].drop_duplicates()
     points = runs[["model", "variant", "rank"]].drop_duplicates()
     lines = []
-    for point in rows(formats.by_variant(points, first=["model"])):
+    for point in rows(formats.by_variant(points, names, first=["model"])):
         key = (point.model, point.variant, point.rank)
         line = {
-            "Model": point.model,
-            "Method": style.label(point.variant),
+            "Model": names.model(point.model),
+            "Method": names.label(point.variant),
             "Rank": formats.rank(point.rank),
         }
         for column in rows(tasks):
-            name = f"{style.task_label(column.task)}, {style.metric_label(column.metric).lower()}"
-            line[name] = cells.get((*key, column.task), formats.MISSING)
+            title = f"{names.task(column.task)}, {style.metric_label(column.metric).lower()}"
+            line[title] = cells.get((*key, column.task), formats.MISSING)
         if len(tasks) > 1:
             line["Mean over tasks"] = cells.get((*key, MEAN), formats.MISSING)
         lines.append(line)
     return formats.without_single_model(pd.DataFrame(lines))
 
 
-def notes(runs: pd.DataFrame) -> list[str]:
+def notes(runs: pd.DataFrame, names: Names) -> list[str]:
     """How to read a cell, and the cells that failed."""
     lines = ["Score x 100: mean over seeds ± half of the 95 % t interval (number of seeds)."]
     failed = [
-        f"{style.task_label(row.task)}, {style.label(row.variant, row.rank)}, seed {row.seed}"
+        f"{names.task(row.task)}, {names.label(row.variant, row.rank)}, seed {row.seed}"
         f" ({row.reason})"
         for row in rows(runs[runs["status"] != "ok"])
     ]
@@ -72,11 +73,11 @@ def notes(runs: pd.DataFrame) -> list[str]:
 
 
 if "snakemake" in globals():
-    all_runs = read(snakemake.input.runs)
-    table = accuracy(all_runs)
+    all_runs, names = read(snakemake.input.runs), Names.read(snakemake.input.names)
+    table = accuracy(all_runs, names)
     formats.write(
         table,
-        printed(table, all_runs),
-        notes(all_runs),
+        printed(table, all_runs, names),
+        notes(all_runs, names),
         **dict(snakemake.output.items()),
     )

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from analysis import formats, stats, style
+from analysis.names import Names
 from analysis.tidy import POINT, read, rows
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ NOTES = [
 ]
 
 
-def by_set(scores: pd.DataFrame) -> pd.DataFrame:
+def by_set(scores: pd.DataFrame, names: Names) -> pd.DataFrame:
     """Mean, 95 % t interval over seeds and n of each point and set; long format.
 
     Rows whose `set` is empty are of the mean of the task's sets. Tasks with one set are left out.
@@ -26,10 +27,10 @@ def by_set(scores: pd.DataFrame) -> pd.DataFrame:
     tasks = scores.loc[scores["set"].notna(), "task"].unique()
     chosen = scores[scores["primary"] & scores["task"].isin(tasks)].fillna({"set": ""})
     table = stats.means(chosen, [*POINT, "set", "metric"], "value")
-    return formats.by_variant(table, first=["model", "task"])
+    return formats.by_variant(table, names, first=["model", "task"])
 
 
-def printed(table: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+def printed(table: pd.DataFrame, runs: pd.DataFrame, names: Names) -> pd.DataFrame:
     """One row a method and rank of `runs`, one column a set, the mean of a task's sets last.
 
     Sets come in order of appearance; a task is named where several have sets.
@@ -45,15 +46,15 @@ def printed(table: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     columns = columns.sort_values(["place", "whole"], kind="stable")
     lines = []
     points = runs[["model", "variant", "rank"]].drop_duplicates()
-    for point in rows(formats.by_variant(points, first=["model"])):
+    for point in rows(formats.by_variant(points, names, first=["model"])):
         line = {
-            "Model": point.model,
-            "Method": style.label(point.variant),
+            "Model": names.model(point.model),
+            "Method": names.label(point.variant),
             "Rank": formats.rank(point.rank),
         }
         for column in rows(columns):
-            name = style.task_label(column.set) if column.set else "Mean of sets"
-            prefix = f"{style.task_label(column.task)}: " if columns["place"].any() else ""
+            name = names.set(column.set) if column.set else "Mean of sets"
+            prefix = f"{names.task(column.task)}: " if columns["place"].any() else ""
             key = (point.model, point.variant, point.rank, column.task, column.set)
             title = f"{prefix}{name}, {style.metric_label(column.metric).lower()}"
             line[title] = cells.get(key, formats.MISSING)
@@ -62,10 +63,7 @@ def printed(table: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
 
 
 if "snakemake" in globals():
-    table = by_set(read(snakemake.input.scores, columns=COLUMNS))
-    formats.write(
-        table,
-        printed(table, read(snakemake.input.runs, columns=["model", "variant", "rank"])),
-        NOTES,
-        **dict(snakemake.output.items()),
-    )
+    names = Names.read(snakemake.input.names)
+    runs = read(snakemake.input.runs, columns=["model", "variant", "rank"])
+    table = by_set(read(snakemake.input.scores, columns=COLUMNS), names)
+    formats.write(table, printed(table, runs, names), NOTES, **dict(snakemake.output.items()))

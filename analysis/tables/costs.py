@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from analysis import formats, style
+from analysis import formats
+from analysis.names import Names
 from analysis.tidy import POINT, read
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ NOTES = [
 ]
 
 
-def costs(runs: pd.DataFrame) -> pd.DataFrame:
+def costs(runs: pd.DataFrame, names: Names) -> pd.DataFrame:
     """The median of every cost over the cells of each model, task, variant and rank, and their n.
 
     Cells that failed have parameter counts but no times.
@@ -53,16 +54,16 @@ def costs(runs: pd.DataFrame) -> pd.DataFrame:
         .join(groups["score"].count().rename("n"))
         .reset_index()
     )
-    return formats.by_variant(table, first=["model", "task"])
+    return formats.by_variant(table, names, first=["model", "task"])
 
 
-def printed(table: pd.DataFrame) -> pd.DataFrame:
+def printed(table: pd.DataFrame, names: Names) -> pd.DataFrame:
     """The same as text, with units."""
     text = pd.DataFrame(
         {
-            "Model": table["model"],
-            "Task": table["task"].map(style.task_label),
-            "Method": table["variant"].map(style.label),
+            "Model": table["model"].map(names.model),
+            "Task": table["task"].map(names.task),
+            "Method": table["variant"].map(names.label),
             "Rank": table["rank"].map(formats.rank),
         }
     )
@@ -76,5 +77,6 @@ def printed(table: pd.DataFrame) -> pd.DataFrame:
 
 
 if "snakemake" in globals():
-    table = costs(read(snakemake.input.runs))
-    formats.write(table, printed(table), NOTES, **dict(snakemake.output.items()))
+    names = Names.read(snakemake.input.names)
+    table = costs(read(snakemake.input.runs), names)
+    formats.write(table, printed(table, names), NOTES, **dict(snakemake.output.items()))

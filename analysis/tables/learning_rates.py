@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from analysis import formats, style
+from analysis import formats
+from analysis.names import Names
 from analysis.tidy import read
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ NOTES = [
 ]
 
 
-def learning_rates(selected: pd.DataFrame) -> pd.DataFrame:
+def learning_rates(selected: pd.DataFrame, names: Names) -> pd.DataFrame:
     """The outcome of a sweep in display order.
 
     Parameters
@@ -28,17 +29,17 @@ def learning_rates(selected: pd.DataFrame) -> pd.DataFrame:
     selected
         Columns model, task, variant, rank, lr (text), score, seeds, edge (none, low or high).
     """
-    return formats.by_variant(selected, first=["model", "task"])
+    return formats.by_variant(selected, names, first=["model", "task"])
 
 
-def printed(table: pd.DataFrame) -> pd.DataFrame:
+def printed(table: pd.DataFrame, names: Names) -> pd.DataFrame:
     """The same as text."""
     scores = zip(table["score"], table["seeds"], strict=True)
     text = pd.DataFrame(
         {
-            "Model": table["model"],
-            "Task": table["task"].map(style.task_label),
-            "Method": table["variant"].map(style.label),
+            "Model": table["model"].map(names.model),
+            "Task": table["task"].map(names.task),
+            "Method": table["variant"].map(names.label),
             "Rank": table["rank"].map(formats.rank),
             "Learning rate": table["lr"],
             "Score": [f"{formats.percent(score)} ({seeds})" for score, seeds in scores],
@@ -56,10 +57,11 @@ def notes(stale: Sequence[str]) -> list[str]:
 
 
 if "snakemake" in globals():
-    table = learning_rates(read(snakemake.input.rates))
+    names = Names.read(snakemake.input.names)
+    table = learning_rates(read(snakemake.input.rates), names)
     formats.write(
         table,
-        printed(table),
+        printed(table, names),
         notes(snakemake.params["stale"]),
         **dict(snakemake.output.items()),
     )

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from analysis import formats, stats, style
+from analysis import formats, stats
+from analysis.names import Names
 from analysis.tidy import groups, read
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ NOTES = [
 Point = tuple[str, int]  # variant, rank
 
 
-def pairs(scores: dict[Point, float]) -> Iterator[tuple[Point, Point]]:
+def pairs(scores: dict[Point, float], names: Names) -> Iterator[tuple[Point, Point]]:
     """What is compared on one task: (a, b) for the difference a - b, each pair once.
 
     All variants of one rank with each other; each point with a rank with full fine-tuning; each
@@ -38,7 +39,7 @@ def pairs(scores: dict[Point, float]) -> Iterator[tuple[Point, Point]]:
     scores
         Mean score of each variant and rank.
     """
-    places = {name: place for place, name in enumerate(style.ordered(name for name, _ in scores))}
+    places = {name: place for place, name in enumerate(names.ordered(name for name, _ in scores))}
     ranked = sorted(
         (point for point in scores if point[1]), key=lambda point: (point[1], places[point[0]])
     )
@@ -57,7 +58,7 @@ def pairs(scores: dict[Point, float]) -> Iterator[tuple[Point, Point]]:
 
 
 def paired_differences(
-    items: pd.DataFrame, rng: np.random.Generator, resamples: int = 9999
+    items: pd.DataFrame, names: Names, rng: np.random.Generator, resamples: int = 9999
 ) -> pd.DataFrame:
     """One row a comparison; see `pairs` and `analysis.stats.paired_difference`.
 
@@ -72,7 +73,7 @@ def paired_differences(
         compared = []
         for name, part in groups(whole, "set"):
             keys = {"model": model, "task": task, "set": name, "metric": metric}
-            compared += [keys | row for row in comparisons(part, metric, rng, resamples)]
+            compared += [keys | row for row in comparisons(part, metric, names, rng, resamples)]
         adjusted = stats.holm([row["p_value"] for row in compared])
         rows += [row | {"p_holm": p} for row, p in zip(compared, adjusted, strict=True)]
     columns = ["model", "task", "set", "metric", "variant_a", "rank_a", "variant_b", "rank_b"]
@@ -82,15 +83,15 @@ def paired_differences(
 
 
 def comparisons(
-    items: pd.DataFrame, metric: str, rng: np.random.Generator, resamples: int
+    items: pd.DataFrame, metric: str, names: Names, rng: np.random.Generator, resamples: int
 ) -> Iterator[dict[str, Any]]:
     """The compared pairs of one task or evaluation set, with `analysis.stats.Difference`."""
     points: dict[Point, pd.DataFrame] = dict(groups(items, ["variant", "rank"]))
     scores = {point: seed_mean(group, metric) for point, group in points.items()}
-    for a, b in pairs(scores):
+    for a, b in pairs(scores, names):
         found = stats.paired_difference(points[a], points[b], metric, rng, resamples)
-        names = {"variant_a": a[0], "rank_a": a[1], "variant_b": b[0], "rank_b": b[1]}
-        yield names | vars(found)
+        sides = {"variant_a": a[0], "rank_a": a[1], "variant_b": b[0], "rank_b": b[1]}
+        yield sides | vars(found)
 
 
 def seed_mean(items: pd.DataFrame, metric: str) -> float:
@@ -108,19 +109,17 @@ def verdicts(table: pd.DataFrame) -> list[str]:
     ]
 
 
-def task_label(task: str, name: str) -> str:
-    """The task, and its evaluation set where it has several."""
-    return f"{style.task_label(task)}, {name}" if name else style.task_label(task)
-
-
-def printed(table: pd.DataFrame) -> pd.DataFrame:
+def printed(table: pd.DataFrame, names: Names) -> pd.DataFrame:
     """The same as text, differences in points."""
     text = pd.DataFrame(
         {
-            "Model": table["model"],
-            "Task": list(map(task_label, table["task"], table["set"])),
-            "A": list(map(style.label, table["variant_a"], table["rank_a"])),
-            "B": list(map(style.label, table["variant_b"], table["rank_b"])),
+            "Model": table["model"].map(names.model),
+            "Task": [
+                f"{names.task(task)}, {names.set(name)}" if name else names.task(task)
+                for task, name in zip(table["task"], table["set"], strict=True)
+            ],
+            "A": list(map(names.label, table["variant_a"], table["rank_a"])),
+            "B": list(map(names.label, table["variant_b"], table["rank_b"])),
             "A - B": table["difference"].map(formats.percent),
             "95 % interval": list(map(formats.interval, table["low"], table["high"])),
             "p": table["p_value"].map(formats.p_value),
@@ -134,5 +133,6 @@ def printed(table: pd.DataFrame) -> pd.DataFrame:
 
 
 if "snakemake" in globals():
-    table = paired_differences(read(snakemake.input.per_item), np.random.default_rng(0))
-    formats.write(table, printed(table), NOTES, **dict(snakemake.output.items()))
+    names, rng = Names.read(snakemake.input.names), np.random.default_rng(0)
+    table = paired_differences(read(snakemake.input.per_item), names, rng)
+    formats.write(table, printed(table, names), NOTES, **dict(snakemake.output.items()))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from analysis import formats, stats, style
+from analysis.names import Names
 from analysis.tidy import read, rows
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ POWERS = {"K": 3, "M": 6, "B": 9}
 POINT = ["model", "variant", "rank"]
 SCORE = ["model", "task", "set", "metric", "variant", "rank"]
 SCORES = [*SCORE, "seed", "value"]
-RUNS = [*POINT, "task", "trainable_parameters"]
+RUNS = [*POINT, "trainable_parameters"]
 
 NOTES = [
     "The paper's numbers are quoted from a public reproduction of it, not read in the paper itself."
@@ -37,15 +38,14 @@ def compared(paper: pd.DataFrame, runs: pd.DataFrame, scores: pd.DataFrame) -> p
         Columns table, model, task, set, metric, variant, rank, printed_parameters, value (x 100).
         Rows with task `mean` are averages over the tasks of the same table and model.
     runs, scores
-        The tidy tables. Tasks in the authors' form stand beside the same rows as the plain ones;
-        a table of the paper is repeated for each of the two forms of which the study has a task.
+        The tidy tables.
 
     Returns
     -------
     Columns of `paper`, its value as a fraction in `paper`, then trainable_parameters,
     same_parameters (yes, no, or empty), mean, low, high, n and difference.
     """
-    rows_here = _in_forms(paper[paper["model"].isin(runs["model"])].fillna({"set": ""}), runs)
+    rows_here = paper[paper["model"].isin(runs["model"])].fillna({"set": ""})
     means = stats.means(_by_seed(rows_here, scores.fillna({"set": ""})), SCORE, "value")
     counts = runs.drop_duplicates(POINT)[[*POINT, "trainable_parameters"]]
     table = rows_here.fillna({"metric": ""}).merge(counts, how="left", on=POINT)
@@ -55,7 +55,7 @@ def compared(paper: pd.DataFrame, runs: pd.DataFrame, scores: pd.DataFrame) -> p
     table["same_parameters"] = [_same(count, text) for count, text in pairs]
     table = table.rename(columns={"value": "paper"})
     table["paper"] /= 100
-    return table.assign(difference=table["mean"] - table["paper"]).drop(columns="form")
+    return table.assign(difference=table["mean"] - table["paper"])
 
 
 def same_count(count: int, text: str) -> bool:
@@ -68,14 +68,14 @@ def same_count(count: int, text: str) -> bool:
     return abs(count - number.scaleb(power)) < unit
 
 
-def printed(table: pd.DataFrame) -> pd.DataFrame:
+def printed(table: pd.DataFrame, names: Names) -> pd.DataFrame:
     """The same as text."""
     text = pd.DataFrame(
         {
             "In the paper": table["table"],
-            "Model": table["model"],
-            "Score": [_score_name(row) for row in rows(table)],
-            "Method": table["variant"].map(style.label),
+            "Model": table["model"].map(names.model),
+            "Score": [_score_name(row, names) for row in rows(table)],
+            "Method": table["variant"].map(names.label),
             "Rank": table["rank"].map(formats.rank),
             "Trainable, paper": table["printed_parameters"],
             "Trainable, ours": [
@@ -91,27 +91,17 @@ def printed(table: pd.DataFrame) -> pd.DataFrame:
     return formats.without_single_model(text)
 
 
-def _in_forms(paper: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
-    """Each table of the paper once for each form of its tasks that the study has, or once."""
-    tasks = set(runs["task"])
-    parts = []
-    for _, part in paper.groupby("table", sort=False):
-        forms = [form for form in ("", style.AUTHORS) if tasks & set(part["task"] + form)]
-        parts += [part.assign(task=part["task"] + form, form=form) for form in forms or [""]]
-    return pd.concat(parts, ignore_index=True) if parts else paper.assign(form="")
-
-
 def _by_seed(paper: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
     """Our score of each row and seed; a mean only where a seed has all its tasks."""
-    mean = paper["task"] == MEAN + paper["form"]
+    mean = paper["task"] == MEAN
     found = paper[~mean].drop(columns="value").merge(scores[SCORES], on=SCORE)
-    groups = found.groupby(["table", "form", *POINT, "seed"])
+    groups = found.groupby(["table", *POINT, "seed"])
     over_tasks = groups["value"].agg(value="mean", size="size").reset_index()
-    wanted = paper[~mean].groupby(["table", "form", *POINT]).size().rename("wanted").reset_index()
-    over_tasks = over_tasks.merge(wanted, on=["table", "form", *POINT])
+    wanted = paper[~mean].groupby(["table", *POINT]).size().rename("wanted").reset_index()
+    over_tasks = over_tasks.merge(wanted, on=["table", *POINT])
     complete = over_tasks[over_tasks["size"] == over_tasks["wanted"]]
-    means = paper.loc[mean, ["table", "form", *SCORE]].fillna({"metric": ""})
-    complete = means.merge(complete, on=["table", "form", *POINT])
+    means = paper.loc[mean, ["table", *SCORE]].fillna({"metric": ""})
+    complete = means.merge(complete, on=["table", *POINT])
     return pd.concat([found[SCORES], complete[SCORES]], ignore_index=True)
 
 
@@ -121,11 +111,12 @@ def _same(count: Any, text: str) -> str:
     return "yes" if same_count(int(count), text) else "no"
 
 
-def _score_name(row: Any) -> str:
-    task = style.task_label(row.task)
-    name = f"{task}: {style.task_label(row.set)}" if row.set else task
-    metric = style.metric_label(row.metric).lower()
-    return f"{name}, {metric}" if row.metric else f"{name} of the tasks"
+def _score_name(row: Any, names: Names) -> str:
+    if not row.metric:
+        return "Mean of the tasks"
+    task = names.task(row.task)
+    name = f"{task}: {names.set(row.set)}" if row.set else task
+    return f"{name}, {style.metric_label(row.metric).lower()}"
 
 
 def _ours(row: Any) -> str:
@@ -141,4 +132,9 @@ if "snakemake" in globals():
         read(snakemake.input.runs, columns=RUNS),
         read(snakemake.input.scores, columns=SCORES),
     )
-    formats.write(table, printed(table), NOTES, **dict(snakemake.output.items()))
+    formats.write(
+        table,
+        printed(table, Names.read(snakemake.input.names)),
+        NOTES,
+        **dict(snakemake.output.items()),
+    )

@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from analysis import formats, style
+from analysis import formats
+from analysis.names import Names
 from analysis.tidy import read
 
 if TYPE_CHECKING:
@@ -37,14 +38,14 @@ def counted(data: pd.DataFrame) -> pd.DataFrame:
     return data.assign(empty=data["empty_texts"].fillna(data["empty_prompts"]))
 
 
-def printed(table: pd.DataFrame) -> pd.DataFrame:
+def printed(table: pd.DataFrame, names: Names) -> pd.DataFrame:
     """The same as text; a column without any number is left out."""
     text = pd.DataFrame(
         {
-            "Model": table["model"],
-            "Task": table["task"].map(style.task_label),
+            "Model": table["model"].map(names.model),
+            "Task": table["task"].map(names.task),
             "Split": [
-                split if pd.isna(part) else f"{split}, {style.task_label(part)}"
+                split if pd.isna(part) else f"{split}, {names.set(part)}"
                 for split, part in zip(table["split"], table["set"], strict=True)
             ],
         }
@@ -57,4 +58,9 @@ def printed(table: pd.DataFrame) -> pd.DataFrame:
 
 if "snakemake" in globals():
     table = counted(read(snakemake.input.data))
-    formats.write(table, printed(table), NOTES, **dict(snakemake.output.items()))
+    formats.write(
+        table,
+        printed(table, Names.read(snakemake.input.names)),
+        NOTES,
+        **dict(snakemake.output.items()),
+    )

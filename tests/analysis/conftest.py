@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analysis.names import COLUMNS, Names
+
 # variant, rank, trainable, stored, mean score, spread over seeds
 METHODS = [
     ("base", 0, 0, 0, 0.12, 0.0),
@@ -61,6 +63,36 @@ TASKS = [
     ("mrpc", "f1"),
 ]
 MODEL = "quickstart-llama"
+LABELS = {
+    "model": {MODEL: "Quickstart Llama", "roberta-large": "RoBERTa-large"},
+    "task": {
+        **{"arithmetic": "Arithmetic", "world": "World", "sentences": "Sentences"},
+        **{"cola": "CoLA", "stsb": "STS-B", "mrpc": "MRPC", "metamath": "MetaMath"},
+        "commonsense": "Commonsense",
+    },
+    "set": {"gsm8k": "GSM8K", "math": "MATH"},
+    "variant": {
+        **{"base": "base model", "full": "full fine-tuning", "lora": "LoRA"},
+        **{"lora-xs": "LoRA-XS", "lora-sb": "LoRA-SB"},
+        **{"lora-sb-sgd": "LoRA-SB, SGD", "dora": "DoRA"},
+    },
+}
+STYLES = {
+    "base": ("#777777", "", ":"),
+    "full": ("#000000", "s", "-"),
+    "lora": ("#0072B2", "^", "--"),
+    "lora-xs": ("#009E73", "D", "-."),
+    "lora-sb": ("#D55E00", "o", "-"),
+}
+NAMES_TABLE = pd.DataFrame(
+    [
+        (kind, name, label, *STYLES.get(name, ("", "", "")))
+        for kind, labels in LABELS.items()
+        for name, label in labels.items()
+    ],
+    columns=COLUMNS,
+)
+NAMES = Names(NAMES_TABLE)
 ITEMS = 60
 STEPS = 100
 

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from analysis import formats
+from tests.analysis.conftest import NAMES
 
 
 @pytest.mark.parametrize(
@@ -54,7 +55,7 @@ def test_by_variant_sorts_within_the_order_of_tasks():
         },
         index=[7, 3, 5, 1],
     )
-    found = formats.by_variant(table, first=["task"])
+    found = formats.by_variant(table, NAMES, first=["task"])
     assert list(found.itertuples(index=False, name=None)) == [
         ("world", "full", 0),
         ("world", "lora-sb", 4),

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from analysis import variations
+from tests.analysis.conftest import NAMES
 
 
 def families(table):
@@ -16,7 +17,7 @@ def families(table):
 
 
 def test_variants_that_differ_in_one_argument_share_a_line(ablations):
-    table = variations.varied(ablations.runs, "scaling")
+    table = variations.varied(ablations.runs, "scaling", NAMES)
     assert families(table) == {
         "lora-sb": {"lora-sb-s0.25": 0.25, "lora-sb": 1.0, "lora-sb-s4": 4.0},
         "lora-sb-sgd": {"lora-sb-sgd-s0.25": 0.25, "lora-sb-sgd": 1.0, "lora-sb-sgd-s4": 4.0},
@@ -26,21 +27,21 @@ def test_variants_that_differ_in_one_argument_share_a_line(ablations):
 
 
 def test_samples_are_a_column_and_the_line_is_the_methods(ablations):
-    table = variations.varied(ablations.runs, "samples")
+    table = variations.varied(ablations.runs, "samples", NAMES)
     own = {"lora-sb-n1": 1, "lora-sb-n5": 5, "lora-sb": 64, "lora-sb-n500": 500}
     assert families(table) == {"lora-sb": own}
     without = ablations.runs.query("variant != 'lora-sb'")
     del own["lora-sb"]
-    assert families(variations.varied(without, "samples")) == {"lora-sb": own}
+    assert families(variations.varied(without, "samples", NAMES)) == {"lora-sb": own}
 
 
 def test_noise_varies_within_its_own_method(ablations):
-    table = variations.varied(ablations.runs, "noise")
+    table = variations.varied(ablations.runs, "noise", NAMES)
     assert set(table["variant"]) == {"lora-sb-noise0.1", "lora-sb-noise1", "lora-sb-noise10"}
 
 
 def test_nothing_varies(tables):
-    assert variations.varied(tables.runs, "scaling").empty
+    assert variations.varied(tables.runs, "scaling", NAMES).empty
 
 
 def test_argument_is_missing_where_a_variant_lacks_it(ablations):
@@ -70,5 +71,5 @@ def test_a_variant_that_states_the_studys_own_value_counts_once(ablations):
     own = runs[runs["samples"].notna()]
     value = own["samples"].iloc[0]
     twins = own[own["samples"] == value].assign(variant="lora-sb-n0")
-    table = variations.varied(pd.concat([runs, twins], ignore_index=True), "samples")
-    assert len(table) == len(variations.varied(runs, "samples"))
+    table = variations.varied(pd.concat([runs, twins], ignore_index=True), "samples", NAMES)
+    assert len(table) == len(variations.varied(runs, "samples", NAMES))

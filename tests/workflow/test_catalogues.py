@@ -70,7 +70,11 @@ def test_shared_code_draws_figures_again_and_a_comment_does_not(drawn, line, aga
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("inputs: [losses]", "inputs: [loses]", "training_loss: unknown input 'loses'"),
+        (
+            "inputs: [names, losses]",
+            "inputs: [names, loses]",
+            "training_loss: unknown input 'loses'",
+        ),
         ("when: snapshots", "when: snapshot", "gradient_alignment: unknown condition 'snapshot'"),
         ("category: Training", "kategory: Training", "training_loss: no key 'category'"),
         ("when: sweep", "when: sweep\n  param: [stale]", "unknown key 'param'; did you mean"),

@@ -7,6 +7,7 @@ import yaml
 
 # name of an input in a row -> its file
 INPUTS = {
+    "names": f"{paths.TABLES}/names.csv",
     "runs": f"{paths.TABLES}/runs.csv",
     "scores": f"{paths.TABLES}/scores.csv",
     "per_item": f"{paths.TABLES}/items.parquet",

@@ -16,6 +16,23 @@ rule check_exact_claims:
         "python -m lorasb check-exact-claims --study {wildcards.study} > {log} 2>&1"
 
 
+rule write_names:
+    output:
+        names=f"{paths.TABLES}/names.csv",
+    log:
+        "logs/write_names/{study}.log",
+    benchmark:
+        "benchmarks/write_names/{study}.jsonl"
+    conda:
+        "../envs/lorasb.yaml"
+    resources:
+        mem_mb=2000,
+    params:
+        names_hash=hash_of(hashes.names_hash),
+    shell:
+        "python -m lorasb write-names --study {wildcards.study} > {log} 2>&1"
+
+
 for row in TABLE_ROWS:
 
     rule:

@@ -4,10 +4,11 @@ import pandas as pd
 import pytest
 
 from analysis.figures import alignment_by_module as figure_module
+from tests.analysis.conftest import NAMES
 
 
 def test_a_panel_a_point_and_task_on_one_scale(tables):
-    figure = figure_module.draw(tables.gradients)
+    figure = figure_module.draw(tables.gradients, NAMES)
     panels = [axes for axes in figure.axes if axes.images]
     assert len(panels) == 5 * 3
     assert panels[0].get_title() == "Arithmetic"
@@ -22,7 +23,7 @@ def test_a_panel_a_point_and_task_on_one_scale(tables):
 
 
 def test_a_cell_is_the_mean_of_its_weight(tables):
-    figure = figure_module.draw(tables.gradients)
+    figure = figure_module.draw(tables.gradients, NAMES)
     image = figure.axes[13].images[0].get_array()  # LoRA-SB, r = 16, world
     kinds = [label.get_text() for label in figure.axes[12].get_yticklabels()]
     assert kinds == ["self_attn.q_proj", "self_attn.o_proj", "mlp.down_proj"]
@@ -51,10 +52,10 @@ def test_layer_and_kind_of_names():
 def test_layers_are_in_the_order_of_their_numbers(tables):
     gradients = tables.gradients.query("variant == 'lora-sb' and rank == 16").copy()
     gradients["module"] = gradients["module"].str.replace("layers.1", "layers.10")
-    axes = figure_module.draw(gradients).axes[0]
+    axes = figure_module.draw(gradients, NAMES).axes[0]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["0", "2", "10"]
 
 
 def test_no_rows_no_panels(tables):
-    figure = figure_module.draw(tables.gradients.iloc[:0])
+    figure = figure_module.draw(tables.gradients.iloc[:0], NAMES)
     assert figure.texts[-1].get_text() == "No gradients were measured."

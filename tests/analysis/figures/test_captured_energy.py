@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from analysis.figures import captured_energy as figure_module
-from tests.analysis.conftest import make_tables
+from tests.analysis.conftest import NAMES, make_tables
 
 
 def lines(axes):
@@ -12,7 +12,7 @@ def lines(axes):
 
 
 def test_one_panel_a_task_and_two_lines_from_the_most_samples(ablations):
-    figure = figure_module.draw(ablations.spectra)
+    figure = figure_module.draw(ablations.spectra, NAMES)
     assert [axes.get_title() for axes in figure.axes] == ["Arithmetic", "World", "Sentences"]
     drawn = lines(figure.axes[0])
     assert list(drawn) == ["gradient", "sign of the gradient"]
@@ -21,12 +21,12 @@ def test_one_panel_a_task_and_two_lines_from_the_most_samples(ablations):
     other = ablations.spectra.assign(
         gradient_share=ablations.spectra["gradient_share"].mask(fewer, 0.0)
     )
-    again = lines(figure_module.draw(other).axes[0])
+    again = lines(figure_module.draw(other, NAMES).axes[0])
     assert again["gradient"].get_ydata() == pytest.approx(drawn["gradient"].get_ydata())
 
 
 def test_share_is_the_mean_over_weights_and_the_band_over_seeds(ablations):
-    axes = figure_module.draw(ablations.spectra).axes[0]
+    axes = figure_module.draw(ablations.spectra, NAMES).axes[0]
     line = lines(axes)["gradient"]
     # 32 and 48 were measured for one of three weights only
     assert list(line.get_xdata()) == [1, 4, 16, 64]
@@ -49,12 +49,12 @@ def test_a_weight_of_lower_full_rank_counts_as_one_beyond_it():
 
 def test_legend_says_what_means_are_over(ablations):
     title = "mean over the adapted weights,\nmean of 3 seeds,\nband: lowest to highest"
-    assert figure_module.draw(ablations.spectra).legends[0].get_title().get_text() == title
+    assert figure_module.draw(ablations.spectra, NAMES).legends[0].get_title().get_text() == title
     single = make_tables(seeds=1).spectra
     expected = "mean over the adapted weights,\n1 seed"
-    assert figure_module.draw(single).legends[0].get_title().get_text() == expected
+    assert figure_module.draw(single, NAMES).legends[0].get_title().get_text() == expected
 
 
 def test_no_spectra_says_so(tables):
-    figure = figure_module.draw(tables.spectra.iloc[:0])
+    figure = figure_module.draw(tables.spectra.iloc[:0], NAMES)
     assert figure.texts[-1].get_text() == "No spectra were measured."

@@ -4,7 +4,7 @@ import pytest
 
 from analysis import along_training
 from analysis.figures import gradient_alignment as figure_module
-from tests.analysis.conftest import make_tables
+from tests.analysis.conftest import NAMES, make_tables
 
 
 def lines(axes):
@@ -12,7 +12,7 @@ def lines(axes):
 
 
 def test_a_row_a_rank_and_no_row_for_a_method_without_one(tables):
-    figure = figure_module.draw(tables.gradients)
+    figure = figure_module.draw(tables.gradients, NAMES)
     assert [axes.get_ylabel() for axes in figure.axes[::3]] == [
         "Cosine, rank 4",
         "Cosine, rank 8",
@@ -22,7 +22,7 @@ def test_a_row_a_rank_and_no_row_for_a_method_without_one(tables):
 
 
 def test_lines_start_at_step_0_and_average_weights_then_seeds(tables):
-    axes = figure_module.draw(tables.gradients).axes[7]
+    axes = figure_module.draw(tables.gradients, NAMES).axes[7]
     cells = tables.gradients.query("task == 'world' and rank == 16 and variant == 'lora-sb'")
     expected = cells.groupby(["step", "seed"])["equivalent_cosine"].mean().groupby("step").mean()
     drawn = lines(axes)["LoRA-SB"]
@@ -33,7 +33,7 @@ def test_lines_start_at_step_0_and_average_weights_then_seeds(tables):
 
 
 def test_marks_are_the_optimum_and_the_range_of_random_bases(tables):
-    axes = figure_module.draw(tables.gradients).axes[0]
+    axes = figure_module.draw(tables.gradients, NAMES).axes[0]
     cells = tables.gradients.query("task == 'arithmetic' and rank == 4")
     optimum, random = (lines(axes)[name] for name in (along_training.CEILING, along_training.FLOOR))
     assert optimum.get_ydata() == pytest.approx(cells["optimum_cosine"].mean())
@@ -46,5 +46,5 @@ def test_marks_are_the_optimum_and_the_range_of_random_bases(tables):
 def test_a_study_without_ranks_or_rows_says_so():
     gradients = make_tables(tasks=1, seeds=1).gradients
     for few in (gradients.iloc[:0], gradients.query("variant == 'full'")):
-        figure = figure_module.draw(few)
+        figure = figure_module.draw(few, NAMES)
         assert figure.texts[-1].get_text() == "No gradients were measured."

@@ -3,14 +3,14 @@ from __future__ import annotations
 import pytest
 
 from analysis.figures import gradient_samples as figure_module
-from tests.analysis.conftest import ABLATIONS, METHODS, make_tables
+from tests.analysis.conftest import ABLATIONS, METHODS, NAMES, make_tables
 from tests.analysis.figures.lines import bars
 
 LINE = "LoRA-SB, r = 16"
 
 
 def test_overlap_is_the_mean_of_sides_and_weights_at_the_methods_rank(ablations):
-    figure = figure_module.draw(ablations.runs, ablations.spectra)
+    figure = figure_module.draw(ablations.runs, ablations.spectra, NAMES)
     assert len(figure.axes) == 6
     (line,) = figure.axes[0].lines
     assert list(line.get_xdata()) == [1, 5, 64, 500]
@@ -24,7 +24,7 @@ def test_overlap_is_the_mean_of_sides_and_weights_at_the_methods_rank(ablations)
 
 
 def test_score_is_below_with_its_interval(ablations):
-    figure = figure_module.draw(ablations.runs, ablations.spectra)
+    figure = figure_module.draw(ablations.runs, ablations.spectra, NAMES)
     x, mean, half = bars(figure.axes[3])[LINE]
     assert x == [1, 5, 64, 500]
     scores = ablations.runs.query("task == 'arithmetic' and variant == 'lora-sb-n5'")["score"]
@@ -38,12 +38,12 @@ def test_score_is_below_with_its_interval(ablations):
 
 def test_one_seed_has_no_overlap():
     made = make_tables(seeds=1, methods=[*METHODS, *ABLATIONS])
-    figure = figure_module.draw(made.runs, made.spectra)
+    figure = figure_module.draw(made.runs, made.spectra, NAMES)
     assert len(figure.axes) == 3
     assert figure.axes[0].get_ylabel() == "Accuracy (%)"
 
 
 def test_nothing_to_draw_says_so(tables):
-    figure = figure_module.draw(tables.runs, tables.spectra)
+    figure = figure_module.draw(tables.runs, tables.spectra, NAMES)
     expected = "No two variants differ in the number of samples alone."
     assert figure.texts[-1].get_text() == expected

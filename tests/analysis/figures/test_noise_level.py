@@ -5,13 +5,14 @@ import pandas as pd
 import pytest
 
 from analysis.figures import noise_level as figure_module
+from tests.analysis.conftest import NAMES
 from tests.analysis.figures.lines import bars
 
 LINE = "LoRA-SB, r = 16"
 
 
 def test_levels_go_from_none_to_only_noise(ablations):
-    figure = figure_module.draw(ablations.runs, ablations.gradients)
+    figure = figure_module.draw(ablations.runs, ablations.gradients, NAMES)
     assert bars(figure.axes[3])[LINE][0] == pytest.approx([-2, -1, 0, 1, 2])
     names = [tick.get_text() for tick in figure.axes[3].get_xticklabels()]
     assert names == ["0", "0.1", "1", "10", figure_module.ONLY]
@@ -40,7 +41,7 @@ def test_noise_is_relative_to_the_signal():
 
 
 def test_shares_are_those_of_the_start(ablations):
-    figure = figure_module.draw(ablations.runs, ablations.gradients)
+    figure = figure_module.draw(ablations.runs, ablations.gradients, NAMES)
     _, mean, half = bars(figure.axes[0])[LINE]
     cells = ablations.gradients.query(
         "task == 'arithmetic' and variant == 'lora-sb-noise10' and step == 0"
@@ -52,7 +53,7 @@ def test_shares_are_those_of_the_start(ablations):
 
 
 def test_scores_are_below_and_marks_in_the_legend(ablations):
-    figure = figure_module.draw(ablations.runs, ablations.gradients)
+    figure = figure_module.draw(ablations.runs, ablations.gradients, NAMES)
     _, mean, _ = bars(figure.axes[3])[LINE]
     scores = ablations.runs.query("task == 'arithmetic' and variant == 'lora-sb-random'")["score"]
     assert mean[4] == pytest.approx(100 * scores.mean())
@@ -65,9 +66,9 @@ def test_scores_are_below_and_marks_in_the_legend(ablations):
 
 
 def test_without_gradients_there_is_one_row(ablations):
-    assert len(figure_module.draw(ablations.runs, ablations.gradients.iloc[:0]).axes) == 3
+    assert len(figure_module.draw(ablations.runs, ablations.gradients.iloc[:0], NAMES).axes) == 3
 
 
 def test_nothing_to_draw_says_so(tables):
-    figure = figure_module.draw(tables.runs, tables.gradients)
+    figure = figure_module.draw(tables.runs, tables.gradients, NAMES)
     assert figure.texts[-1].get_text() == "No variant has noise."

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from matplotlib.container import ErrorbarContainer
 
-from analysis import stats, style
+from analysis import stats
 from analysis.figures import score_vs_stored, score_vs_trainable
-from tests.analysis.conftest import METHODS, make_tables
+from tests.analysis.conftest import METHODS, NAMES, make_tables
 
 FIGURES = [
     (score_vs_trainable.draw, "trainable_parameters"),
@@ -34,7 +34,7 @@ def bars(axes):
 
 @pytest.mark.parametrize(("draw", "cost"), FIGURES)
 def test_points_are_costs_and_mean_scores_and_bars_are_t_intervals(tables, draw, cost):
-    axes = draw(tables.runs).axes[1]
+    axes = draw(tables.runs, NAMES).axes[1]
     line, ends = bars(axes)["LoRA-SB, r = 4, 16"]
     runs = tables.runs.query("task == 'world' and variant == 'lora-sb'")
     for place, rank in enumerate((4, 16)):
@@ -49,7 +49,7 @@ def test_points_are_costs_and_mean_scores_and_bars_are_t_intervals(tables, draw,
 @pytest.mark.parametrize(("draw", "cost"), FIGURES)
 def test_every_point_and_bar_lies_inside_the_axes(tables, draw, cost):
     del cost
-    for axes in draw(tables.runs).axes:
+    for axes in draw(tables.runs, NAMES).axes:
         (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
         for line, ends in bars(axes).values():
             assert left < min(line.get_xdata()) <= max(line.get_xdata()) < right
@@ -58,7 +58,7 @@ def test_every_point_and_bar_lies_inside_the_axes(tables, draw, cost):
 
 def test_many_methods_of_one_cost_lie_inside_the_axes():
     twins = [(f"lora-sb-n{number}", 16, 7_168, 7_168, 0.8, 0.01) for number in range(12)]
-    figure = score_vs_trainable.draw(make_tables(methods=[*METHODS, *twins]).runs)
+    figure = score_vs_trainable.draw(make_tables(methods=[*METHODS, *twins]).runs, NAMES)
     figure.draw_without_rendering()
     for axes in figure.axes:
         left, right = axes.bbox.x0, axes.bbox.x1
@@ -70,7 +70,7 @@ def test_many_methods_of_one_cost_lie_inside_the_axes():
 
 
 def test_base_is_a_dotted_line_and_full_a_point_with_a_line(tables):
-    axes = score_vs_trainable.draw(tables.runs).axes[0]
+    axes = score_vs_trainable.draw(tables.runs, NAMES).axes[0]
     levels = {line.get_ydata()[0]: line for line in axes.lines if len(set(line.get_xdata())) == 2}
     base = next(line for line in axes.lines if line.get_label() == "base model")
     assert base.get_linestyle() == ":"
@@ -80,7 +80,7 @@ def test_base_is_a_dotted_line_and_full_a_point_with_a_line(tables):
 
 
 def test_methods_of_equal_cost_are_shifted_and_others_are_not(tables):
-    figure = score_vs_trainable.draw(tables.runs)
+    figure = score_vs_trainable.draw(tables.runs, NAMES)
     found = bars(figure.axes[0])
     places = {
         label: line.get_transform().transform((1000, 50))[0]
@@ -93,7 +93,7 @@ def test_methods_of_equal_cost_are_shifted_and_others_are_not(tables):
 
 
 def test_titles_labels_and_legend_are_for_strangers(tables):
-    figure = score_vs_trainable.draw(tables.runs)
+    figure = score_vs_trainable.draw(tables.runs, NAMES)
     assert [axes.get_title() for axes in figure.axes] == ["Arithmetic", "World", "Sentences"]
     assert {axes.get_ylabel() for axes in figure.axes} == {"Accuracy (%)"}
     assert "Trainable parameters" in figure.get_supxlabel()
@@ -109,11 +109,11 @@ def test_titles_labels_and_legend_are_for_strangers(tables):
 
 @pytest.mark.parametrize("tasks", [1, 2, 4, 6])
 def test_one_panel_a_task(tasks):
-    assert len(score_vs_trainable.draw(make_tables(tasks=tasks).runs).axes) == tasks
+    assert len(score_vs_trainable.draw(make_tables(tasks=tasks).runs, NAMES).axes) == tasks
 
 
 def test_one_seed_has_no_bars_but_is_drawn():
-    figure = score_vs_trainable.draw(make_tables(seeds=1).runs)
+    figure = score_vs_trainable.draw(make_tables(seeds=1).runs, NAMES)
     line, ends = bars(figure.axes[0])["LoRA, r = 8"]
     assert not np.isfinite(ends).any()
     assert np.isfinite(line.get_ydata()).all()
@@ -126,7 +126,7 @@ def test_missing_cells_leave_the_other_tasks_alone(tables):
     runs = tables.runs.copy()
     gone = (runs["task"] == "world") & (runs["variant"] == "lora-sb")
     runs.loc[gone, ["status", "score"]] = ["failed", np.nan]
-    figure = score_vs_trainable.draw(runs)
+    figure = score_vs_trainable.draw(runs, NAMES)
     assert "LoRA-SB, r = 4, 16" not in bars(figure.axes[1])
     assert "LoRA-SB, r = 4, 16" in bars(figure.axes[0])
     assert "LoRA-SB, r = 4, 16" in legend_labels(figure)
@@ -135,22 +135,22 @@ def test_missing_cells_leave_the_other_tasks_alone(tables):
 def test_a_task_without_scores_has_no_panel(tables):
     runs = tables.runs.copy()
     runs.loc[runs["task"] == "world", ["status", "score"]] = ["failed", np.nan]
-    titles = [axes.get_title() for axes in score_vs_trainable.draw(runs).axes]
+    titles = [axes.get_title() for axes in score_vs_trainable.draw(runs, NAMES).axes]
     assert "World" not in titles
     assert len(titles) == tables.runs["task"].nunique() - 1
 
 
 def test_a_study_without_scores_says_so(tables):
-    figure = score_vs_trainable.draw(tables.runs.assign(status="failed", score=np.nan))
+    figure = score_vs_trainable.draw(tables.runs.assign(status="failed", score=np.nan), NAMES)
     assert figure.texts[-1].get_text() == "No run has a score."
     assert not figure.axes
 
 
 def test_unknown_methods_are_drawn_in_styles_of_their_own():
     methods = METHODS + [(name, 8, 9000, 9000, 0.7, 0.01) for name in ("dora", "pissa", "rslora")]
-    figure = score_vs_trainable.draw(make_tables(methods=methods).runs)
+    figure = score_vs_trainable.draw(make_tables(methods=methods).runs, NAMES)
     found = bars(figure.axes[0])
-    looks = style.styles(name for name, *_ in methods)
+    looks = NAMES.styles(name for name, *_ in methods)
     assert found["DoRA, r = 8"][0].get_color() == looks["dora"].color
     assert len({line.get_color() for line, _ in found.values()}) == len(found) == 7
 
@@ -159,5 +159,5 @@ def test_models_share_a_figure_with_their_names_in_the_titles(tables):
     import pandas as pd
 
     runs = pd.concat([tables.runs, tables.runs.assign(model="other")], ignore_index=True)
-    titles = [axes.get_title() for axes in score_vs_trainable.draw(runs).axes]
+    titles = [axes.get_title() for axes in score_vs_trainable.draw(runs, NAMES).axes]
     assert titles[3] == "Arithmetic, other"

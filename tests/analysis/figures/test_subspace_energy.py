@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from analysis.figures import subspace_energy as figure_module
+from tests.analysis.conftest import NAMES
 
 
 def lines(axes):
@@ -10,7 +11,7 @@ def lines(axes):
 
 
 def test_only_methods_with_fixed_bases_are_drawn(tables):
-    figure = figure_module.draw(tables.gradients)
+    figure = figure_module.draw(tables.gradients, NAMES)
     assert len(figure.axes) == 6
     names = {name for axes in figure.axes for name in lines(axes)}
     assert names == {"LoRA-XS", "LoRA-SB", figure_module.CEILING, figure_module.FLOOR}
@@ -18,7 +19,7 @@ def test_only_methods_with_fixed_bases_are_drawn(tables):
 
 
 def test_marks_are_shares_not_cosines(tables):
-    axes = figure_module.draw(tables.gradients).axes[0]
+    axes = figure_module.draw(tables.gradients, NAMES).axes[0]
     cells = tables.gradients.query("task == 'arithmetic' and rank == 4")
     drawn = lines(axes)
     optimum = drawn[figure_module.CEILING].get_ydata()
@@ -32,5 +33,5 @@ def test_marks_are_shares_not_cosines(tables):
 
 
 def test_no_fixed_bases_no_panels(tables):
-    figure = figure_module.draw(tables.gradients.query("variant == 'lora'"))
+    figure = figure_module.draw(tables.gradients.query("variant == 'lora'"), NAMES)
     assert figure.texts[-1].get_text() == "No method has a fixed subspace."

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from analysis.figures import training_loss
-from tests.analysis.conftest import STEPS, make_tables
+from tests.analysis.conftest import NAMES, STEPS, make_tables
 
 
 def test_smoothing_is_a_centred_running_mean_within_a_cell():
@@ -24,7 +24,7 @@ def test_smoothing_is_a_centred_running_mean_within_a_cell():
 
 
 def test_line_is_the_mean_over_seeds_and_band_their_range(tables):
-    axes = training_loss.draw(tables.losses).axes[0]
+    axes = training_loss.draw(tables.losses, NAMES).axes[0]
     (line,) = [line for line in axes.lines if line.get_label() == "LoRA, r = 8"]
     smooth = training_loss.smoothed(tables.losses)
     cells = smooth.query("task == 'arithmetic' and variant == 'lora'")
@@ -38,7 +38,7 @@ def test_line_is_the_mean_over_seeds_and_band_their_range(tables):
 
 
 def test_every_method_and_rank_is_in_the_legend_once(tables):
-    figure = training_loss.draw(tables.losses)
+    figure = training_loss.draw(tables.losses, NAMES)
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert labels == [
         "full fine-tuning",
@@ -52,7 +52,9 @@ def test_every_method_and_rank_is_in_the_legend_once(tables):
 
 
 def test_ranks_of_a_method_differ_in_width_and_shade(tables):
-    lines = {line.get_label(): line for line in training_loss.draw(tables.losses).axes[0].lines}
+    lines = {
+        line.get_label(): line for line in training_loss.draw(tables.losses, NAMES).axes[0].lines
+    }
     small, large = lines["LoRA-SB, r = 4"], lines["LoRA-SB, r = 16"]
     assert small.get_linewidth() < large.get_linewidth()
     assert small.get_color() != large.get_color()
@@ -61,7 +63,7 @@ def test_ranks_of_a_method_differ_in_width_and_shade(tables):
 
 def test_one_seed_and_no_rows():
     losses = make_tables(tasks=1, seeds=1).losses
-    assert training_loss.draw(losses).legends[0].get_title().get_text() == "1 seed"
-    empty = training_loss.draw(losses.iloc[:0])
+    assert training_loss.draw(losses, NAMES).legends[0].get_title().get_text() == "1 seed"
+    empty = training_loss.draw(losses.iloc[:0], NAMES)
     assert empty.texts[-1].get_text() == "No training was logged."
     assert not empty.axes

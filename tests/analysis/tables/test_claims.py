@@ -6,7 +6,7 @@ import pytest
 
 from analysis.tables.claims import FAILS, HOLDS, OPEN, above, ledger, printed
 from analysis.tables.paired_differences import paired_differences
-from tests.analysis.conftest import make_tables
+from tests.analysis.conftest import NAMES, make_tables
 
 LORA = "As good as LoRA or better, with far fewer trained numbers."
 FULL = "Gives up nothing against full fine-tuning."
@@ -16,12 +16,12 @@ SIMULATES = "Simulates full fine-tuning in its subspace along training."
 
 @pytest.fixture(scope="module")
 def paired(tables) -> pd.DataFrame:
-    return paired_differences(tables.items, np.random.default_rng(0), resamples=99)
+    return paired_differences(tables.items, NAMES, np.random.default_rng(0), resamples=99)
 
 
 @pytest.fixture(scope="module")
 def claims(tables, paired) -> pd.DataFrame:
-    return ledger(tables.exact, paired, tables.directions, tables.gradients)
+    return ledger(tables.exact, paired, tables.directions, tables.gradients, NAMES)
 
 
 @pytest.mark.parametrize(
@@ -70,17 +70,17 @@ def test_a_pair_the_other_way_round_is_turned(tables, paired):
             {"higher": "lower", "lower": "higher", "cannot be told": "cannot be told"}
         ),
     )
-    straight = ledger(tables.exact, paired, tables.directions, tables.gradients)
-    again = ledger(tables.exact, turned, tables.directions, tables.gradients)
+    straight = ledger(tables.exact, paired, tables.directions, tables.gradients, NAMES)
+    again = ledger(tables.exact, turned, tables.directions, tables.gradients, NAMES)
     pd.testing.assert_frame_equal(again, straight)
 
 
 def test_a_loss_of_less_than_a_point_is_none(tables, paired):
     near = paired.assign(low=-0.009, high=0.5)
-    rows = ledger(tables.exact, near, tables.directions, tables.gradients)
+    rows = ledger(tables.exact, near, tables.directions, tables.gradients, NAMES)
     assert set(rows.loc[rows["claim"] == FULL, "verdict"]) == {HOLDS}
     far = paired.assign(low=-0.5, high=-0.011)
-    rows = ledger(tables.exact, far, tables.directions, tables.gradients)
+    rows = ledger(tables.exact, far, tables.directions, tables.gradients, NAMES)
     assert set(rows.loc[rows["claim"] == FULL, "verdict"]) == {FAILS}
 
 
@@ -120,29 +120,31 @@ def test_share_at_the_end_is_over_that_at_the_start(claims, tables):
 
 def test_plain_steps_are_judged_by_the_worst_weight(tables, paired):
     gradients = tables.gradients.copy()
-    rows = ledger(tables.exact, paired, tables.directions, gradients)
+    rows = ledger(tables.exact, paired, tables.directions, gradients, NAMES)
     assert set(rows.loc[rows["claim"].str.startswith("In training"), "verdict"]) == {HOLDS}
     one = gradients.index[gradients["variant"] == "lora-sb"][0]
     gradients.loc[one, "subspace_cosine"] += 0.01
-    rows = ledger(tables.exact, paired, tables.directions, gradients)
+    rows = ledger(tables.exact, paired, tables.directions, gradients, NAMES)
     verdicts = rows.loc[rows["claim"].str.startswith("In training"), "verdict"]
     assert sorted(verdicts) == sorted([FAILS] + [HOLDS] * (len(verdicts) - 1))
 
 
 def test_one_seed_tells_nothing_about_directions():
     tables = make_tables(tasks=1, seeds=1)
-    paired = paired_differences(tables.items, np.random.default_rng(0), resamples=99)
-    rows = ledger(tables.exact, paired, tables.directions, tables.gradients)
+    paired = paired_differences(tables.items, NAMES, np.random.default_rng(0), resamples=99)
+    rows = ledger(tables.exact, paired, tables.directions, tables.gradients, NAMES)
     assert set(rows.loc[rows["claim"] == DIRECTION, "verdict"]) == {OPEN}
 
 
 def test_study_without_directions_keeps_the_other_claims(tables, paired):
-    rows = ledger(tables.exact, paired, tables.directions.iloc[:0], tables.gradients.iloc[:0])
+    rows = ledger(
+        tables.exact, paired, tables.directions.iloc[:0], tables.gradients.iloc[:0], NAMES
+    )
     assert len(rows) == 4 + sum((paired["variant_a"] == "lora-sb").to_numpy())
 
 
 def test_printed_has_points_for_scores_and_numbers_for_the_rest(claims):
-    text = printed(claims)
+    text = printed(claims, NAMES)
     assert "Model" not in text
     assert text["95 % interval"].iloc[0] == "–"  # noqa: RUF001
     score = claims[claims["unit"] == "points"].index[0]

@@ -1,14 +1,15 @@
 from __future__ import annotations
 
 from analysis.tables import learning_rates
+from tests.analysis.conftest import NAMES
 
 
 def test_rows_are_in_display_order_and_say_where_the_rate_lies(tables):
-    table = learning_rates.learning_rates(tables.selected.sample(frac=1, random_state=0))
+    table = learning_rates.learning_rates(tables.selected.sample(frac=1, random_state=0), NAMES)
     task = table["task"][0]
     first = table[table["task"] == task]
     assert list(first["variant"]) == ["full", "lora", "lora-xs", "lora-xs", "lora-sb", "lora-sb"]
-    printed = learning_rates.printed(table)
+    printed = learning_rates.printed(table, NAMES)
     by_method = printed.drop_duplicates("Method").set_index("Method")
     # the synthetic sweep is best at the lowest rate for full fine-tuning
     assert by_method["Place in the grid"]["full fine-tuning"] == "lowest tried"

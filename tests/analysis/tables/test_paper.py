@@ -8,6 +8,7 @@ import pytest
 from analysis import stats
 from analysis.tables import paper
 from lorasb.config import read as config
+from tests.analysis.conftest import NAMES
 
 ROOT = Path(__file__).resolve().parents[3]
 PAPER = pd.read_csv(ROOT / "analysis/paper.csv")
@@ -59,12 +60,9 @@ def test_every_row_names_what_the_suite_has():
     for row in rows.itertuples():
         config.load_model_config(row.model)
         config.load_variant(row.variant)
-        for task in (row.task, f"{row.task}-authors"):
-            if task in config.names("tasks"):
-                data = config.load_task_config(task)
-                assert row.metric in data["metrics"]
-                sets = data["splits"]["test"].get("sets", {})
-                assert row.set in (sets or {""})
+        data = config.load_task_config(row.task)
+        assert row.metric in data["metrics"]
+        assert row.set in (data["splits"]["test"].get("sets") or {""})
 
 
 def test_a_mean_is_that_of_its_rows():
@@ -98,22 +96,9 @@ def test_a_mean_needs_all_tasks_of_a_seed():
     assert found.mean == pytest.approx(0.825 + 0.002)
 
 
-def test_tasks_in_the_authors_form_match_the_same_rows():
-    tasks = {f"{task}-authors": metric for task, metric in GLUE.items()}
-    table = paper.compared(PAPER, *study(tasks))
-    assert len(table) == 21
-    assert line(table, task="mean-authors", variant="lora-sb").n == 3
-    both = paper.compared(PAPER, *study(GLUE | tasks))
-    assert len(both) == 42
-    printed = paper.printed(both)
-    assert {"CoLA, matthews correlation", "CoLA (authors), matthews correlation"} <= set(
-        printed["Score"]
-    )
-
-
 def test_what_was_not_run_says_so():
     runs, scores = study({"cola": "matthews"})
-    printed = paper.printed(paper.compared(PAPER, runs.assign(model="mistral-7b"), scores))
+    printed = paper.printed(paper.compared(PAPER, runs.assign(model="mistral-7b"), scores), NAMES)
     assert len(printed) == 6
     assert set(printed["Ours"]) == {paper.NOT_RUN}
     assert set(printed["Same"]) == {"–"}  # noqa: RUF001
@@ -122,7 +107,7 @@ def test_what_was_not_run_says_so():
 
 
 def test_printed_has_interval_and_number_of_seeds():
-    printed = paper.printed(paper.compared(PAPER, *study(GLUE)))
+    printed = paper.printed(paper.compared(PAPER, *study(GLUE)), NAMES)
     found = printed[(printed["Method"] == "LoRA-SB") & (printed["Score"] == "Mean of the tasks")]
     assert found["Ours"].item() == "82.70 [82.20, 83.20] (3)"
     assert found["Difference"].item() == "-4.46"

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 from analysis.tables import prepared_data
-from tests.analysis.conftest import make_tables
+from tests.analysis.conftest import NAMES, make_tables
 
 
 def test_a_row_a_split_and_set(tables):
-    printed = prepared_data.printed(prepared_data.counted(tables.data))
+    printed = prepared_data.printed(prepared_data.counted(tables.data), NAMES)
     assert list(printed.columns) == ["Task", "Split", *prepared_data.COUNTS.values()]
     world = printed[printed["Task"] == "World"].reset_index(drop=True)
     splits = ["train", "selection", "test", "test, GSM8K", "test, MATH"]
@@ -24,6 +24,6 @@ def test_blank_texts_and_blank_prompts_are_one_column(tables):
 def test_what_nothing_counts_has_no_column():
     table = make_tables(tasks=1).data.drop(columns="dropped_long_prompts")
     table = table.assign(empty_texts=None, dropped_long_prompts=None, tokens_total=None)
-    printed = prepared_data.printed(prepared_data.counted(table))
+    printed = prepared_data.printed(prepared_data.counted(table), NAMES)
     assert not {"No room", "Tokens"} & set(printed)
     assert "Median" in printed

@@ -4,19 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import pandas as pd
-
 from lorasb.study.study import Study
 
 COLUMNS = ["kind", "name", "label", "color", "marker", "line"]
 
 
-def names(study: Study) -> pd.DataFrame:
+def names(study: Study) -> Iterator[dict[str, str]]:
     """One row a name, with its style where its file has one; the order is that of the files."""
-    return pd.DataFrame(list(_rows(study)), columns=COLUMNS)
-
-
-def _rows(study: Study) -> Iterator[dict[str, str]]:
     for model, spec in study.models.items():
         yield {"kind": "model", "name": model, "label": spec.label}
     for task, data in study.task_data.items():
