@@ -10,7 +10,9 @@ import torch
 
 ROOT = Path(__file__).resolve().parent.parent
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-LINK = re.compile(r"\]\((?!https?://)([^)#]+)")
+LINK = re.compile(r"\]\((?!https?://)([^)#]*)#?([^)]*)\)")
+HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+SCORE = re.compile(r"\d+\.\d ± \d+\.\d")
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 
 
@@ -39,5 +41,36 @@ def test_peft_page_runs_and_its_adapters_agree(
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_between_pages_lead_somewhere(page: Path) -> None:
-    for target in LINK.findall(page.read_text(encoding="utf-8")):
-        assert (page.parent / target).exists(), target
+    for name, anchor in LINK.findall(page.read_text(encoding="utf-8")):
+        target = page.parent / name if name else page
+        assert target.exists(), name
+        if anchor:
+            assert anchor in anchors(target), f"{name}#{anchor}"
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors that GitHub gives to the headings of a page."""
+    headings = HEADING.findall(page.read_text(encoding="utf-8"))
+    return {re.sub(r"[^\w -]", "", text.lower()).replace(" ", "-") for text in headings}
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/results.md"])
+def test_scores_are_those_that_were_published(page: str) -> None:
+    published = [
+        row
+        for table in ROOT.glob("results/published/*/tables/accuracy.md")
+        for row in score_rows(table)
+    ]
+    rows = score_rows(ROOT / page)
+    assert len(rows) >= 6
+    for method, scores in rows:
+        assert any(
+            method == name and scores == [score for score in known if score in scores]
+            for name, known in published
+        ), f"{method}: {scores}"
+
+
+def score_rows(page: Path) -> list[tuple[str, list[str]]]:
+    """The label and the scores of each row of a table that has scores."""
+    rows = [line for line in page.read_text(encoding="utf-8").splitlines() if line[:1] == "|"]
+    return [(row.split("|")[1].strip(), SCORE.findall(row)) for row in rows if SCORE.search(row)]

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)
@@ -51,9 +52,16 @@ def test_lorasb_line_runs(line):
     assert '"trainable": 2064384' in call(sys.executable, *line.split()[1:])
 
 
-def test_links_lead_somewhere():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    links = [link for link in re.findall(r"\]\(([^)]+)\)", text) if "://" not in link]
-    assert links
-    for link in links:
-        assert (ROOT / link).exists(), link
+def test_bibtex_has_the_entries_of_the_citation_file():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    (paper,) = citation["references"]
+    people = [f"{one['family-names']}, {one['given-names']}" for one in paper["authors"]]
+    (owner,) = citation["authors"]
+    article, software = ("".join(blocks("bibtex")).split("@")[part] for part in (1, 2))
+    assert f"author = {{{' and '.join(people)}}}" in " ".join(article.split())
+    assert f"title = {{{paper['title']}}}" in " ".join(article.split())
+    assert f"year = {{{paper['year']}}}" in article
+    assert paper["identifiers"][0]["value"].removeprefix("arXiv:") in article
+    assert f"author = {{{{{owner['name']}}}}}" in software
+    assert f"title = {{{citation['title']}}}" in software
+    assert f"version = {{{citation['version']}}}" in software
