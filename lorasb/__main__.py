@@ -50,7 +50,7 @@ VERBS = {
     "write-names": Verb("stages.write_names", "labels and order of what a study's tables name"),
     "check-exact-claims": Verb("stages.check_exact_claims", "claims that need no training run"),
     "plan": Verb("stages.plan", "cells, GPU hours, memory and disk of a study"),
-    "publish": Verb("stages.publish", "copy tables and figures to results/published"),
+    "publish": Verb("stages.publish", "release tables and figures in results/published"),
     "count": Verb("stages.count", "closed-form parameter counts"),
     "pretrain": Verb("bundled.pretrain", "build the bundled model again", computes=True),
     "byte-model": Verb("bundled.byte_model", "build the untrained byte model again"),
@@ -58,6 +58,7 @@ VERBS = {
 HELP = {
     "available": "leave out cells that failed",
     "cell_hash": "refuse to run if the settings have another hash",
+    "large": "release files above 1 MB too",
     "output": "the folder to write",
     "teraflops": "speed of one GPU where none was measured",
     "threads": "CPU threads",

@@ -1,9 +1,10 @@
-"""Writing files so that a killed process never leaves half of one."""
+"""Writing files and folders so that a killed process never leaves half of one."""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,33 @@ def atomic(path: Path | str) -> Iterator[Path]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Path | str) -> Iterator[Path]:
+    """Yield an empty folder beside `path`; it takes the place of `path` if the block succeeds.
+
+    Nothing of an earlier folder `path` stays then; otherwise it stays as it was.
+    """
+    path = Path(path)
+    partial, old = (path.with_name(f".{path.name}.{end}") for end in ("partial", "old"))
+
+    def settle() -> None:
+        """The old folder comes back if nothing took its place; the rest goes."""
+        if old.exists() and not path.exists():
+            old.rename(path)
+        for folder in (partial, old):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    settle()  # what a killed call left
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        if path.exists():
+            path.rename(old)
+        partial.rename(path)
+    finally:
+        settle()
 
 
 def write_json(path: Path | str, data: Any) -> None:

@@ -1,4 +1,4 @@
-"""Copy a study's tables and figures to `results/published/`, with where they come from."""
+"""Release a study's tables and figures in `results/published/`, with where they come from."""
 
 from __future__ import annotations
 
@@ -7,8 +7,13 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
 from lorasb.errors import UserError
-from lorasb.files import read_json, write_json
+from lorasb.files import atomic_folder, read_json, write_json
 from lorasb.study.cells import Cell
 from lorasb.study.hashes import stale_rates
 from lorasb.study.paths import FIGURES, TABLES
@@ -17,19 +22,23 @@ from lorasb.study.study import Study
 
 PUBLISHED = "results/published/{study}"
 FOLDERS = (TABLES, FIGURES)
+LEFT_OUT = {".html", ".pdf"}  # `make run` makes them again; git would keep each version for good
+LARGEST_CSV = 100_000  # bytes; longer tables are parquet
+LARGEST_FILE = 1_000_000  # bytes; git keeps every file that was ever committed
 
 
-def publish(study: str, *, available: bool = False) -> None:
-    """Copy the finished tables and figures of a study and write `provenance.json` beside them.
+def publish(study: str, *, available: bool = False, large: bool = False) -> None:
+    """Put a finished study's release in place of its last one; `provenance.json` says its origin.
 
     With `available`, cells without results are counted there and left out: in the tables they are
-    rows that say so.
+    rows that say so. With `large`, files above `LARGEST_FILE` are released too.
 
     Raises
     ------
     UserError
-        If tables or cells are missing, if cells were run from code that was not committed, or if a
-        learning rate was selected under other settings than the present ones.
+        If tables or cells are missing, if cells were run from code that was not committed, if a
+        learning rate was selected under other settings than the present ones, or if a file is too
+        large. The last release is then left as it was.
     """
     found = Study.load(study)
     stale = stale_rates(found)
@@ -41,15 +50,81 @@ def publish(study: str, *, available: bool = False) -> None:
     cells = found.cells
     present = [cell for cell in cells if not available or _provenance(cell).exists()]
     origins = _origins(present)
-    target = Path(PUBLISHED.format(study=study))
-    for folder in (Path(pattern.format(study=study)) for pattern in FOLDERS):
+    folders = [Path(pattern.format(study=study)) for pattern in FOLDERS]
+    for folder in folders:
         if not folder.is_dir():
             raise UserError(
                 f"{folder}: no such folder; run `snakemake --config study={study}` first"
             )
-        shutil.copytree(folder, target / folder.name, dirs_exist_ok=True)
     facts = {"study": study, "cells_without_results": len(cells) - len(present)}
-    write_json(target / "provenance.json", facts | {"origins": origins})
+    with atomic_folder(PUBLISHED.format(study=study)) as release:
+        for folder in folders:
+            copy_release(folder, release / folder.name, large=large)
+        write_json(release / "provenance.json", facts | {"origins": origins})
+
+
+def copy_release(folder: Path, target: Path, *, large: bool = False) -> None:
+    """Copy a folder of tables or figures in the form that a release has.
+
+    Long CSV tables become parquet of the same name, PNG get a palette, HTML and PDF stay behind.
+
+    Raises
+    ------
+    UserError
+        If a copy has more than `LARGEST_FILE` bytes, unless `large` asks for it.
+    """
+    target.mkdir(parents=True)
+    for path in sorted(folder.iterdir()):
+        if path.suffix in LEFT_OUT:
+            continue
+        size = _copy(path, target / path.name).stat().st_size
+        if size > LARGEST_FILE and not large:
+            raise UserError(
+                f"{path}: {size / 1e6:.2f} MB in the release, more than {LARGEST_FILE / 1e6:.0f} "
+                "MB; keep fewer rows, or give --large if git shall hold it for good"
+            )
+
+
+def _copy(path: Path, target: Path) -> Path:
+    """Copy one file; returns where it lies."""
+    if path.suffix == ".csv" and path.stat().st_size > LARGEST_CSV:
+        # text, since the spelling of a learning rate names the run
+        table = pd.read_csv(path, dtype={"lr": str})
+        target = target.with_suffix(".parquet")
+        _write_parquet(pa.Table.from_pandas(table, preserve_index=False), target)
+    elif path.suffix == ".parquet":
+        _write_parquet(pq.read_table(path), target)
+    elif path.suffix == ".png":
+        _write_palette(path, target)
+    else:
+        shutil.copyfile(path, target)
+    return target
+
+
+def _write_parquet(table: pa.Table, path: Path) -> None:
+    """Write a table as parquet with zstd.
+
+    Measured numbers hardly repeat: they shrink more byte by byte than with a dictionary.
+    """
+    floats = [field.name for field in table.schema if pa.types.is_floating(field.type)]
+    others = [name for name in table.column_names if name not in floats]
+    pq.write_table(
+        table,
+        path,
+        compression="zstd",
+        compression_level=19,
+        use_dictionary=others,
+        use_byte_stream_split=floats,
+    )
+
+
+def _write_palette(path: Path, target: Path) -> None:
+    """Write an opaque PNG with 256 colours: common ones stay, only rare blends at edges move."""
+    with Image.open(path) as image:
+        reduced = image.convert("RGB").quantize(
+            256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE
+        )
+        reduced.save(target, format="PNG", optimize=True, dpi=image.info.get("dpi"))
 
 
 def _provenance(cell: Cell) -> Path:

@@ -3,7 +3,15 @@ import json
 import pytest
 
 from lorasb.errors import UserError
-from lorasb.files import atomic, load_tensors, read_json, read_jsonl, write_json, write_jsonl
+from lorasb.files import (
+    atomic,
+    atomic_folder,
+    load_tensors,
+    read_json,
+    read_jsonl,
+    write_json,
+    write_jsonl,
+)
 
 
 def test_failure_leaves_the_old_file_and_no_other(tmp_path):
@@ -14,6 +22,48 @@ def test_failure_leaves_the_old_file_and_no_other(tmp_path):
         raise RuntimeError
     assert path.read_text() == "old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.txt"]
+
+
+def fill(folder, text):
+    (folder / text).write_text(text)
+
+
+def texts(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_a_folder_takes_the_place_of_the_old_one_with_all_its_files(tmp_path):
+    for text in ("old", "new"):
+        with atomic_folder(tmp_path / "release") as partial:
+            fill(partial, text)
+    assert texts(tmp_path) == ["release/new"]
+
+
+def test_failure_leaves_the_old_folder_and_no_other(tmp_path):
+    with atomic_folder(tmp_path / "release") as partial:
+        fill(partial, "old")
+    with pytest.raises(RuntimeError), atomic_folder(tmp_path / "release") as partial:
+        fill(partial, "half")
+        raise RuntimeError
+    assert texts(tmp_path) == ["release/old"]
+
+
+def test_the_old_folder_comes_back_if_the_new_one_cannot_take_its_place(tmp_path):
+    with atomic_folder(tmp_path / "release") as partial:
+        fill(partial, "old")
+    with pytest.raises(FileNotFoundError), atomic_folder(tmp_path / "release") as partial:
+        partial.rmdir()
+    assert texts(tmp_path) == ["release/old"]
+
+
+def test_what_a_killed_call_left_is_put_in_order(tmp_path):
+    for name in (".release.partial", ".release.old"):
+        (tmp_path / name).mkdir()
+        fill(tmp_path / name, name)
+    with pytest.raises(RuntimeError), atomic_folder(tmp_path / "release") as partial:
+        assert texts(partial) == []
+        raise RuntimeError
+    assert texts(tmp_path) == ["release/.release.old"]
 
 
 def test_json_bytes_do_not_depend_on_the_order_of_keys(tmp_path):
