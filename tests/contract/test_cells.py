@@ -5,20 +5,17 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from transformers import TrainerCallback
 
-from lorasb.grid import Cell
-from lorasb.methods.peft.method import PeftMethod
-from lorasb.methods.registry import variant_method
 from lorasb.probes.replay import base_weights, replay
-from lorasb.resolve import resolve
 from lorasb.stages.prepare_task import prepare_task
-from lorasb.stages.train import train_cell
+from lorasb.stages.train import train
+from lorasb.study.cells import Cell, Point
+from lorasb.study.study import Study
 from lorasb.training.setup import load_base
+from tests.unit.killed import KilledError, kill_cells_at
 
 VARIANTS = ["rslora", "pissa", "dora", "lora-pro", "lora-pro-efficient"]
 STUDY = """
@@ -43,26 +40,17 @@ FILES = (
 )
 PREDICT = """
 import sys, torch
-from lorasb.grid import Cell
-from lorasb.stages.predict import predict_cell
+from lorasb.stages.predict import predict
+from lorasb.study.cells import Cell
 torch.set_num_threads(1)
 for variant in sys.argv[1:]:
-    predict_cell(Cell("tiny", "quickstart-llama", "sentences", variant, 4, "1e-2", 0))
+    predict(Cell("tiny", "quickstart-llama", "sentences", variant, 4, "1e-2", 0, "test"))
 """
 
 
-class KilledError(Exception):
-    pass
-
-
-class KillAtStep3(TrainerCallback):
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if state.global_step == 3:
-            raise KilledError
-
-
 def cell(variant: str) -> Cell:
-    return Cell("tiny", "quickstart-llama", "sentences", variant, 4, "1e-2", 0)
+    point = Point("quickstart-llama", "sentences", variant, 4)
+    return Study.load("tiny").cell(point, "1e-2", 0)
 
 
 def contents(variant: str) -> dict[str, bytes]:
@@ -82,17 +70,17 @@ def prepared(project: Path) -> Path:
 def test_baselines_are_trained_continued_predicted_and_compared(prepared, monkeypatch):
     whole = {}
     for variant in VARIANTS:
-        train_cell(cell(variant))
+        train(cell(variant))
         whole[variant] = contents(variant)
         for name in FILES:
             (cell(variant).folder / name).unlink()
 
         with monkeypatch.context() as patch:
-            patch.setattr(PeftMethod, "callbacks", lambda self: [KillAtStep3()])
+            kill_cells_at(patch, 3)
             with pytest.raises(KilledError):
-                train_cell(cell(variant))
+                train(cell(variant))
         assert list(cell(variant).folder.rglob("checkpoint-2/optimizer.pt"))
-        train_cell(cell(variant))
+        train(cell(variant))
         assert contents(variant) == whole[variant], variant
         (cell(variant).folder / "predictions.jsonl").unlink()
         check_updates(variant)
@@ -104,12 +92,13 @@ def test_baselines_are_trained_continued_predicted_and_compared(prepared, monkey
 
 def check_updates(variant: str) -> None:
     """Snapshots and the saved adapter stand for the same change of each weight."""
-    resolved = resolve("tiny", "quickstart-llama", "sentences")
+    study = Study.load("tiny")
+    resolved = study.resolved("quickstart-llama", "sentences")
     network, _ = load_base(resolved, 0)
     base = base_weights(network, resolved)
-    method = variant_method(variant)
+    method = study.variants[variant].method
     final = method.updates(method.load(network, cell(variant).folder / "adapter"), base)
-    along = {moment.step: moment.updates for moment in replay(cell(variant), resolved, rows=300)}
+    along = {moment.step: moment.updates for moment in replay(study, cell(variant), rows=300)}
     assert list(along) == [0, 1, 5]
     for name, update in final.items():
         assert torch.equal(along[5][name], update)

@@ -11,15 +11,21 @@ from transformers import PreTrainedModel
 
 from lorasb.config.read import variants
 from lorasb.methods.method import Context, Method
-from lorasb.methods.registry import variant_method
+from lorasb.methods.registry import load_variant
 from lorasb.models.layers import matching_modules, oriented_weight, target_shapes
 from lorasb.start.factors import factorize, save_factors
 from lorasb.start.gradients import save_gradients
 from tests.unit.tiny import tiny_bert, tiny_llama
 
+<<<<<<< HEAD
 VARIANTS = variants()
 RANKED = [variant for variant in VARIANTS if variant_method(variant).has_rank]
 TRAINED = [variant for variant in VARIANTS if variant_method(variant).trains]
+=======
+VARIANTS = names("methods")
+RANKED = [variant for variant in VARIANTS if load_variant(variant).method.has_rank]
+TRAINED = [variant for variant in VARIANTS if load_variant(variant).method.trains]
+>>>>>>> tests-study
 LLAMA_TARGETS = ["q_proj", "v_proj", "down_proj"]
 BERT_TARGETS = ["query", "attention.output.dense", "output.dense"]
 RANK = 4
@@ -41,7 +47,6 @@ def context(model: PreTrainedModel, targets: list[str], folder: Path, **changes:
     save_factors(factorize(gradients, RANK, step="sign"), folder / "gradients.safetensors")
     values: dict[str, Any] = {
         "rank": RANK,
-        "learning_rate": 1e-2,
         "start_learning_rate": 1e-3,
         "svd": "converged",
         "seed": 0,
@@ -65,7 +70,7 @@ def attached(
         name: oriented_weight(module).clone()
         for name, module in matching_modules(model, LLAMA_TARGETS).items()
     }
-    method = variant_method(variant)
+    method = load_variant(variant).method
     return method, method.attach(model, context(model, LLAMA_TARGETS, folder, **changes)), base
 
 
@@ -166,7 +171,7 @@ def test_updates_added_to_the_base_weights_give_the_model(variant, tmp_path):
 @pytest.mark.parametrize("variant", RANKED)
 def test_task_head_is_trained_and_saved(variant, tmp_path):
     model = tiny_bert(0)
-    method = variant_method(variant)
+    method = load_variant(variant).method
     told = context(model, BERT_TARGETS, tmp_path, task_head=["classifier"])
     adapted = method.attach(model, told)
     optimizer = method.optimizer(adapted, 1e-2, 0.0)
@@ -191,7 +196,7 @@ def test_same_seed_same_bits_other_seed_other_start(variant, tmp_path):
     first = start(0)
     torch.manual_seed(7)
     assert all(torch.equal(a, b) for a, b in zip(first, start(0), strict=True))
-    if variant_method(variant).needs != {"gradient_factors"}:
+    if load_variant(variant).method.needs != {"gradient_factors"}:
         # LoRA-SB draws nothing: its seed acts through the gradient's samples
         assert not all(torch.equal(a, b) for a, b in zip(first, start(1), strict=True))
 

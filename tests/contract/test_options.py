@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
-from transformers import TrainerCallback
 
-from lorasb import grid
 from lorasb.config.read import load_task_config
 from lorasb.errors import UserError
 from lorasb.evaluation.score import primary_value
 from lorasb.files import read_json, read_jsonl
-from lorasb.grid import Cell
-from lorasb.methods.peft.method import PeftMethod
-from lorasb.stages.predict import predict_cell
+from lorasb.stages.predict import predict
 from lorasb.stages.prepare_task import prepare_task
-from lorasb.stages.train import train_cell
+from lorasb.stages.train import train
+from lorasb.study.cells import Cell, Point
+from lorasb.study.study import Study
 from lorasb.tasks.task import Task
+from tests.unit.killed import KilledError, kill_cells_at
 
 STUDY = """
 description: two tasks, few steps
@@ -38,11 +36,14 @@ settings:
 
 
 def cell(task: str, seed: int = 0) -> Cell:
-    return Cell("tiny", "quickstart-llama", task, "lora", 4, "1e-3", seed)
+    point = Point("quickstart-llama", task, "lora", 4)
+    return Study.load("tiny").cell(point, "1e-3", seed)
 
 
 def study(root: Path, text: str = STUDY) -> None:
+    """Write the study, and forget what was read of another one."""
     (root / "config/studies/tiny.yaml").write_text(text, encoding="utf-8")
+    Study.load.cache_clear()
 
 
 def replace(path: Path, old: str, new: str) -> None:
@@ -59,10 +60,10 @@ def test_sampled_answers_are_the_same_from_a_process_of_their_own(project):
     found = []
     for seed in (0, 1):
         predictions = cell("arithmetic", seed).folder / "predictions.jsonl"
-        train_cell(cell("arithmetic", seed))
+        train(cell("arithmetic", seed))
         found.append(predictions.read_bytes())
         predictions.unlink()
-        predict_cell(cell("arithmetic", seed))
+        predict(cell("arithmetic", seed))
         assert predictions.read_bytes() == found[-1]
     assert found[0] != found[1]
 
@@ -81,16 +82,6 @@ def rows(path: Path) -> list[float]:
     return [row["prediction"] for row in read_jsonl(path)]
 
 
-class KilledError(Exception):
-    pass
-
-
-class KillAtStep4(TrainerCallback):
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if state.global_step == 4:
-            raise KilledError
-
-
 def test_the_best_epoch_predicts_and_training_stays_as_it_is(project, monkeypatch):
     """Of epochs of 2 steps, after 2, 4 and 5 steps, the first is made the best, then the last."""
     replace(project / "config/methods/lora.yaml", "lora_dropout: 0.0", "lora_dropout: 0.5")
@@ -106,7 +97,7 @@ def test_the_best_epoch_predicts_and_training_stays_as_it_is(project, monkeypatc
             project,
             EPOCHS.replace("epoch: best", "epoch: last").replace("steps: 5", f"steps: {steps}"),
         )
-        train_cell(cell("sentences"))
+        train(cell("sentences"))
         after[steps] = rows(predictions)
     last = contents(FILES)
     assert after[2] != after[5]
@@ -119,7 +110,7 @@ def test_the_best_epoch_predicts_and_training_stays_as_it_is(project, monkeypatc
                 [row["prediction"] for row in found] == wanted
             ),
         )
-        train_cell(cell("sentences"))
+        train(cell("sentences"))
         assert contents(FILES) == last
         assert rows(predictions) == after[steps]
         timing = read_json(folder / "predict_timing.json")
@@ -127,16 +118,16 @@ def test_the_best_epoch_predicts_and_training_stays_as_it_is(project, monkeypatc
     whole = contents((*FILES, "predictions.jsonl"))
 
     with monkeypatch.context() as patch:
-        patch.setattr(PeftMethod, "callbacks", lambda self: [KillAtStep4()])
+        kill_cells_at(patch, 4)
         with pytest.raises(KilledError):
-            train_cell(cell("sentences"))
+            train(cell("sentences"))
     assert [path.name for path in folder.rglob("epoch-*.json")] == ["epoch-1.json"]
     for name in whole:
         (folder / name).unlink()
-    train_cell(cell("sentences"))
+    train(cell("sentences"))
     assert contents(tuple(whole)) == whole
     with pytest.raises(UserError, match="best predicts along training"):
-        predict_cell(cell("sentences"))
+        predict(cell("sentences"))
 
 
 def test_the_best_epoch_is_that_of_the_primary_metric(project):
@@ -145,19 +136,19 @@ def test_the_best_epoch_is_that_of_the_primary_metric(project):
     replace(project / "config/tasks/sentences.yaml", "train: {rows: 3200}", "train: {rows: 64}")
     prepare_task("tiny", "quickstart-llama", "sentences")
     task = Task.from_config("sentences", load_task_config("sentences"))
-    split = cell("sentences").path(grid.DATA) / "test.parquet"
+    split = cell("sentences").split_path
     scores = []
     for steps in (2, 4, 5):
         study(
             project,
             EPOCHS.replace("epoch: best", "epoch: last").replace("steps: 5", f"steps: {steps}"),
         )
-        train_cell(cell("sentences"))
+        train(cell("sentences"))
         found = read_jsonl(cell("sentences").folder / "predictions.jsonl")
         scores.append(primary_value(task, found, split))
     assert len(set(scores)) > 1
     study(project, EPOCHS)
-    train_cell(cell("sentences"))
+    train(cell("sentences"))
     found = read_jsonl(cell("sentences").folder / "predictions.jsonl")
     assert primary_value(task, found, split) == max(scores)
     timing = read_json(cell("sentences").folder / "predict_timing.json")
@@ -167,6 +158,7 @@ def test_the_best_epoch_is_that_of_the_primary_metric(project):
 def test_the_untrained_model_has_no_epochs(project):
     study(project, EPOCHS.replace("lora: {ranks: [4]}", "base: {}").replace('lora: "1e-3"', ""))
     prepare_task("tiny", "quickstart-llama", "sentences")
-    base = Cell("tiny", "quickstart-llama", "sentences", "base", 0, "0", 0)
-    train_cell(base)
+    base = Study.load("tiny").cells_of("quickstart-llama", "sentences")[0]
+    assert (base.variant, base.lr, base.seed) == ("base", "0", 0)
+    train(base)
     assert len(read_jsonl(base.folder / "predictions.jsonl")) == 300

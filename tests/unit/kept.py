@@ -7,12 +7,10 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from lorasb import grid
-from lorasb.grid import Cell
-from lorasb.methods.registry import variant_method
 from lorasb.probes.replay import base_weights
-from lorasb.resolve import Resolved, gradient_path, resolve
 from lorasb.start.factors import factorize, save_factors
+from lorasb.study.cells import Cell
+from lorasb.study.study import Resolved, Study
 from lorasb.training.setup import context, load_base
 
 STUDY, MODEL, TASK = "quickstart", "quickstart-llama", "sentences"
@@ -21,8 +19,12 @@ STEPS = (0, 1, 5)
 VARIANTS = ["full", "lora", "lora-xs", "lora-sb"]
 
 
+def study() -> Study:
+    return Study.load(STUDY)
+
+
 def resolved() -> Resolved:
-    return resolve(STUDY, MODEL, TASK)
+    return study().resolved(MODEL, TASK)
 
 
 def rows() -> list[dict[str, Any]]:
@@ -39,9 +41,7 @@ def rows() -> list[dict[str, Any]]:
 
 def cell(variant: str) -> Cell:
     """The final cell of a variant with its smallest rank and the first seed."""
-    return min(
-        cell for cell in grid.final_cells(STUDY) if (cell.task, cell.variant) == (TASK, variant)
-    )
+    return min(cell for cell in study().cells_of(MODEL, TASK) if cell.variant == variant)
 
 
 def keep(variant: str) -> Cell:
@@ -49,17 +49,18 @@ def keep(variant: str) -> Cell:
 
     The same numbers at every call.
     """
-    made = cell(variant)
+    made, found = cell(variant), study()
     network, _ = load_base(resolved(), made.seed)
     weights = base_weights(network, resolved())
     random = torch.Generator().manual_seed(3)
     steep = {name: torch.randn(weight.shape, generator=random) for name, weight in weights.items()}
-    for pattern, factors in (
-        (grid.WEIGHT_FACTORS, factorize(weights, grid.largest_rank(STUDY), step="none")),
-        (grid.GRADIENT_FACTORS, factorize(steep, grid.largest_rank(STUDY), step="sign")),
+    for need, factors in (
+        ("weight_factors", factorize(weights, found.largest_rank, step="none")),
+        ("gradient_factors", factorize(steep, found.largest_rank, step="sign")),
     ):
-        save_factors(factors, gradient_path(made, pattern) / "factors.safetensors")
-    model = variant_method(variant).attach(network, context(made, resolved(), ROWS))
+        save_factors(factors, found.start_file(made, need))
+    method = found.variants[variant].method
+    model = method.attach(network, context(found, made, ROWS))
     trained = {name: value for name, value in model.named_parameters() if value.requires_grad}
     kept = {}
     for step in STEPS:

@@ -5,12 +5,8 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from lorasb.claims.ledger import (
-    bfloat16_spacing,
-    start_claims,
-    trainable_claims,
-    write_exact_claims,
-)
+from lorasb.claims.ledger import bfloat16_spacing, start_claims, trainable_claims
+from lorasb.stages.check_exact_claims import check_exact_claims
 
 STUDY = "quickstart"
 
@@ -50,7 +46,7 @@ def test_spacing_of_bfloat16(value, expected):
 
 
 def test_table_says_what_holds(project):
-    write_exact_claims(STUDY)
+    check_exact_claims(STUDY)
     table = pd.read_csv(project / "results/quickstart/tables/exact_claims.csv")
     assert {"source", "claim", "test", "value", "low", "high", "holds"} == set(table)
     inside = (table["value"] >= table["low"]) & (table["value"] <= table["high"])

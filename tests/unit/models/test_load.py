@@ -30,7 +30,7 @@ from lorasb.models.layers import head_parameters, matching_modules, oriented_wei
 from lorasb.models.load import load_model, load_tokenizer, skeleton
 from lorasb.models.spec import ModelSpec
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 MINILM = ROOT.parent / "shared" / "models" / "sentence-transformers" / "all-MiniLM-L6-v2"
 WORDS = ["<pad>", "</s>", "a", "b", "c", "d"]
 LLM_TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]

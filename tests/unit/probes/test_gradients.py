@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 import torch
 
 from lorasb.models.layers import oriented_weight
-from lorasb.probes.gradients import COLUMNS, Probe, gradient_rows
+from lorasb.probes.gradients import COLUMNS, GradientRows, Probe
 from lorasb.probes.replay import Moment, replay
+from lorasb.study.cells import Cell
 from tests.unit import kept
 
 TOP = 6
@@ -23,7 +25,7 @@ def probe() -> Probe:
 
 def moments(variant: str) -> list[Moment]:
     """All at once: the one model that they share has the parameters of the last."""
-    return list(replay(kept.keep(variant), kept.resolved(), kept.ROWS))
+    return list(replay(kept.study(), kept.keep(variant), kept.ROWS))
 
 
 def last(variant: str) -> Moment:
@@ -32,7 +34,14 @@ def last(variant: str) -> Moment:
 
 def measured(variant: str, probe: Probe) -> list[dict[str, Any]]:
     cell = kept.keep(variant)
-    return gradient_rows(cell, replay(cell, kept.resolved(), kept.ROWS), probe)
+    return gradient_rows(cell, replay(kept.study(), cell, kept.ROWS), probe)
+
+
+def gradient_rows(cell: Cell, moments: Iterable[Moment], probe: Probe) -> list[dict[str, Any]]:
+    rows = GradientRows(cell, probe)
+    for moment in moments:
+        rows.add(moment)
+    return rows.finished()
 
 
 def twin_gradients(probe: Probe, moment: Moment) -> tuple[float, dict[str, torch.Tensor]]:
@@ -213,7 +222,7 @@ def test_last_step_has_no_next(project):
 
 def test_step_that_moved_nothing_repeats_its_measures(project, monkeypatch):
     cell = kept.keep("lora")
-    first = next(iter(replay(cell, kept.resolved(), kept.ROWS)))
+    first = next(replay(kept.study(), cell, kept.ROWS))
     found = probe()
     calls = []
     taken = Probe.gradients

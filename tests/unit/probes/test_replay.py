@@ -16,7 +16,7 @@ WEIGHT = "model.layers.1.mlp.down_proj"  # 128 x 256: neither square nor symmetr
 
 
 def last(variant: str) -> Moment:
-    *_, moment = replay(kept.keep(variant), kept.resolved(), kept.ROWS)
+    *_, moment = replay(kept.study(), kept.keep(variant), kept.ROWS)
     return moment
 
 
@@ -36,7 +36,7 @@ def test_probed_model_is_the_one_that_was_trained(project, variant):
     """Task head and, for full fine-tuning, embeddings included: the same outputs."""
     probe = Probe(kept.resolved(), kept.rows(), seed=0, top=4)
     untrained = probe.network(**probe.batches[0]).logits
-    for moment in replay(kept.keep(variant), kept.resolved(), kept.ROWS):
+    for moment in replay(kept.study(), kept.keep(variant), kept.ROWS):
         probe.loss(moment.updates, moment.carried)
         expected = moment.model(**probe.batches[0]).logits
         # float32 products in another order; logits are of size 1
@@ -86,7 +86,7 @@ def test_weight_of_two_trained_factors_moves_as_written_out(project):
 
 @pytest.mark.parametrize("variant", kept.VARIANTS)
 def test_change_stays_between_the_bases_that_a_method_calls_fixed(project, variant):
-    *_, early, late = replay(kept.keep(variant), kept.resolved(), kept.ROWS)
+    *_, early, late = replay(kept.study(), kept.keep(variant), kept.ROWS)
     bases = late.method.fixed_bases(late.model)
     assert set(bases) in (set(), set(late.base))
     for name, pair in bases.items():
@@ -120,4 +120,4 @@ def test_snapshots_of_other_parameters_are_refused(project):
     del tensors["1/base_model.model.score.modules_to_save.default.weight"]
     save_file(tensors, path)
     with pytest.raises(UserError, match="step 1 does not have the parameters"):
-        list(replay(cell, kept.resolved(), kept.ROWS))
+        list(replay(kept.study(), cell, kept.ROWS))

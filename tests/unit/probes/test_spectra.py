@@ -6,10 +6,7 @@ import pandas as pd
 import pytest
 import torch
 
-from lorasb import grid
-from lorasb.probes.spectra import COLUMNS, measure_spectra, spectra
-from lorasb.resolve import gradients
-from lorasb.start.gradients import save_gradients
+from lorasb.probes.spectra import spectra
 
 TOLERANCE = 1e-5  # float32 singular vectors
 
@@ -63,27 +60,3 @@ def test_one_seed_has_nothing_to_compare_with():
 def test_ranks_are_powers_of_two_the_full_one_and_those_of_the_methods():
     found = rows({(1, 0): matrix(1)}, ranks={3, 96})
     assert list(found.loc[1, 0].index) == [1, 2, 3, 4, 8, 9]
-
-
-def test_rule_reads_every_gradient_of_a_task_and_no_other(project):
-    study, model, task = "ablation-samples", "quickstart-llama", "world"
-    estimates = gradients(study, model, task)
-    assert estimates == [(n, seed) for n in (1, 5, 25, 50, 100, 200, 500) for seed in (0, 1, 2)]
-    names = {"study": study, "model": model, "task": task}
-    for number, (samples, seed) in enumerate(estimates):
-        folder = project / grid.GRADIENT.format(**names, samples=samples, seed=seed)
-        save_gradients({"a": matrix(number), "b": matrix(99)}, folder / "gradient.safetensors")
-    measure_spectra(study, model, task)
-    table = pd.read_csv(project / grid.SPECTRA.format(**names))
-    assert list(table.columns) == COLUMNS
-    assert len(table) == len(estimates) * 2 * len({1, 2, 4, 8, 9})
-    twice = table[table["module"] == "b"]  # the same gradient everywhere
-    assert twice["left_overlap"].to_numpy() == pytest.approx(1.0, abs=TOLERANCE)
-
-
-def test_a_study_that_keeps_nothing_has_no_spectra(project):
-    path = project / "config/studies/ablation-samples.yaml"
-    path.write_text(path.read_text().replace("settings:", "settings:\n  probe: {points: 0}"))
-    measure_spectra("ablation-samples", "quickstart-llama", "world")
-    names = {"study": "ablation-samples", "model": "quickstart-llama", "task": "world"}
-    assert pd.read_csv(project / grid.SPECTRA.format(**names)).empty

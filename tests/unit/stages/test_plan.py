@@ -3,12 +3,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from lorasb.grid import final_cells
 
 from lorasb.config import read as config
 from lorasb.errors import UserError
 from lorasb.files import write_json
 from lorasb.stages import plan
+from lorasb.study.study import Study
 
 STUDY = """
 description: a large model, a generated task
@@ -26,14 +26,19 @@ settings:
 MISTRAL = 7_241_732_096
 
 
+def write(project: Path, text: str = STUDY) -> Study:
+    """The study with this text, read afresh."""
+    (project / "config/studies/large.yaml").write_text(text, encoding="utf-8")
+    return Study("large")
+
+
 @pytest.fixture
-def study(project: Path) -> str:
-    (project / "config/studies/large.yaml").write_text(STUDY, encoding="utf-8")
-    return "large"
+def study(project: Path) -> Study:
+    return write(project)
 
 
-def rows(study: str, teraflops: float = 100.0) -> dict[tuple[str, int], dict[str, float]]:
-    table = plan.plan(study, teraflops)
+def rows(study: Study, teraflops: float = 100.0) -> dict[tuple[str, int], dict[str, float]]:
+    table = plan.planned(study, teraflops)
     return {(row["variant"], row["rank"]): row for row in table.to_dict("records")}
 
 
@@ -72,7 +77,7 @@ def test_disk_counts_what_is_stored_and_shares_the_start(study):
 
 
 def test_cells_that_have_run_give_the_speed(study):
-    first, second = (cell for cell in final_cells(study) if cell.variant == "lora")
+    first, second = (cell for cell in study.cells if cell.variant == "lora")
     write_json(first.folder / "timing.json", {"tokens_per_second": 512.0})
     row = rows(study)["lora", 32]
     assert row["speed"] == "measured"
@@ -82,9 +87,8 @@ def test_cells_that_have_run_give_the_speed(study):
     assert rows(study)["full", 0]["speed"] == "stated"
 
 
-def test_prepared_rows_give_steps_and_lengths(study, project):
-    path = project / "config/studies/large.yaml"
-    path.write_text(path.read_text().replace("steps: 100, epochs: null", "steps: null, epochs: 2"))
+def test_prepared_rows_give_steps_and_lengths(project):
+    study = write(project, STUDY.replace("steps: 100, epochs: null", "steps: null, epochs: 2"))
     config_rows = 3200
     assert rows(study)["lora", 32]["steps"] == config_rows * 2 / 16
     folder = project / "results/large/shared/data/mistral-7b/world"
@@ -99,30 +103,26 @@ def test_prepared_rows_give_steps_and_lengths(study, project):
 def test_unknown_number_of_rows_is_an_error(project):
     text = STUDY.replace("[mistral-7b]", "[roberta-large]").replace("[world]", "[mrpc]")
     text = text.replace("steps: 100, epochs: null", "steps: null, epochs: 1")
-    (project / "config/studies/large.yaml").write_text(text, encoding="utf-8")
     task = project / "config/tasks/mrpc.yaml"
     known = ", rows: {train: 3668, validation: 408}"
     assert known in task.read_text()
     # what is known of the source, less the selection rows
-    assert plan.plan("large")["steps"].max() == (3668 - 500) / 16
+    assert plan.planned(write(project, text))["steps"].max() == (3668 - 500) / 16
     task.write_text(task.read_text().replace(known, ""))
     assert config.load_task_config("mrpc")["splits"]["train"]["rows"] is None
     with pytest.raises(UserError, match=r"mrpc: the number of .*not known.*mrpc/manifest.json"):
-        plan.plan("large")
+        plan.planned(write(project, text))
 
 
 def test_files_know_their_rows(project):
     text = STUDY.replace("[world]", "[commonsense]")
     text = text.replace("steps: 100, epochs: null", "steps: null, epochs: 2")
-    (project / "config/studies/large.yaml").write_text(text, encoding="utf-8")
-    assert plan.plan("large")["steps"].max() == (170420 - 500) * 2 / 16
+    assert plan.planned(write(project, text))["steps"].max() == (170420 - 500) * 2 / 16
 
 
-def test_memory_holds_the_moments_of_the_method(project, study):
-    path = project / "config/studies/large.yaml"
-    path.write_text(path.read_text().replace("  lora: {ranks", "  lora-pro: {ranks", 1))
-    path.write_text(path.read_text().replace('full: "1e-5", lora:', 'full: "1e-5", lora-pro:'))
-    found = rows(study)
+def test_memory_holds_the_moments_of_the_method(project):
+    text = STUDY.replace("  lora: {ranks", "  lora-pro: {ranks", 1)
+    found = rows(write(project, text.replace('full: "1e-5", lora:', 'full: "1e-5", lora-pro:')))
     adapted = 32 * (2 * 4096 * 4096 + 2 * 1024 * 4096 + 3 * 14336 * 4096)
     # A, B and their gradients, then two moments of each adapted weight, in float32
     more = 4 * (2 * 83_886_080 + 2 * adapted)

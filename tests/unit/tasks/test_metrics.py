@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import yaml
 
-from lorasb.tasks import base
+from lorasb.tasks import checks
 from lorasb.tasks.answers import COMPARATORS, EXTRACTORS
 from lorasb.tasks.metrics import METRICS, compute
 
@@ -83,7 +83,7 @@ def test_what_is_not_defined_is_zero(name, found, gold):
 
 def test_all_are_evaluate_metrics_and_every_task_knows_them():
     assert all(issubclass(metric, evaluate.Metric) for metric in METRICS.values())
-    assert base.METRICS["classification"] | base.METRICS["regression"] == set(METRICS)
+    assert checks.METRICS["classification"] | checks.METRICS["regression"] == set(METRICS)
 
 
 def test_the_schema_lists_the_metrics_and_extractors_that_there_are():
@@ -91,8 +91,8 @@ def test_the_schema_lists_the_metrics_and_extractors_that_there_are():
     definitions = yaml.safe_load(text)["$defs"]
     labelled = definitions["labelled"]["properties"]["metrics"]["items"]["enum"]
     generation = definitions["generation"]["properties"]["metrics"]["items"]["enum"]
-    assert set(labelled) == base.METRICS["classification"] | base.METRICS["regression"]
-    assert set(generation) == base.METRICS["generation"]
+    assert set(labelled) == checks.METRICS["classification"] | checks.METRICS["regression"]
+    assert set(generation) == checks.METRICS["generation"]
     assert set(definitions["extractor"]["enum"]) == set(EXTRACTORS)
     comparators = definitions["rule"]["then"]["properties"]["compare"]["enum"]
     assert set(comparators) == set(COMPARATORS)

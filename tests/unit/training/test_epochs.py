@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import TrainerCallback
 
 from lorasb.errors import UserError
 from lorasb.methods.full import Full
@@ -15,7 +16,8 @@ from lorasb.training.epochs import EpochPredictions
 from lorasb.training.loop import train
 from lorasb.training.run import Clock, Outcome
 from lorasb.training.schedule import epoch_steps
-from tests.unit.training.test_loop import Killed, KilledError, Toy, collate, plan, rows
+from tests.unit.killed import KillAt, KilledError
+from tests.unit.training.test_loop import Toy, collate, plan, rows
 
 STEPS = [3, 6, 9, 10]
 
@@ -36,12 +38,12 @@ class Watch:
 
 
 def run(
-    folder: Path, watch: Watch, method: Full | None = None
+    folder: Path, watch: Watch, *callbacks: TrainerCallback
 ) -> tuple[Toy, Outcome, EpochPredictions]:
-    clock, model = Clock(), Toy()
+    clock, model, told = Clock(), Toy(), plan(folder)
     epochs = EpochPredictions(STEPS, folder, watch, clock.paused)
-    told = plan(folder)
-    outcome = train(model, method or Full(), rows(), collate, told, callbacks=[epochs], clock=clock)
+    called = [*callbacks, epochs]
+    outcome = train(model, Full(), rows(), collate, told, callbacks=called, clock=clock)
     return model, outcome, epochs
 
 
@@ -82,7 +84,7 @@ def test_a_killed_run_keeps_the_epochs_that_it_has(tmp_path, killed_at):
     _, whole, expected = run(tmp_path / "whole", Watch())
     first, second = Watch(), Watch()
     with pytest.raises(KilledError):
-        run(tmp_path / "cut", first, Killed(killed_at))
+        run(tmp_path / "cut", first, KillAt(killed_at))
     _, outcome, epochs = run(tmp_path / "cut", second)
     assert first.calls + second.calls == len(STEPS)
     assert predicted(epochs) == predicted(expected)

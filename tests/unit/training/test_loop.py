@@ -18,6 +18,7 @@ from lorasb.training.loop import last_checkpoint, train
 from lorasb.training.order import batch_order
 from lorasb.training.run import MARKER, Outcome, Plan
 from lorasb.training.schedule import snapshot_steps, warmup_steps
+from tests.unit.killed import KillAt, KilledError
 
 SETTINGS = {
     "batch_size": 4,
@@ -46,28 +47,6 @@ class Toy(torch.nn.Module):
         return {"loss": torch.nn.functional.mse_loss(self.layer(self.dropout(x)), labels)}
 
 
-class KilledError(Exception):
-    pass
-
-
-class KillAt(TrainerCallback):
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if state.global_step == self.step:
-            raise KilledError
-
-
-class Killed(Full):
-    def __init__(self, step: int) -> None:
-        super().__init__()
-        self.step = step
-
-    def callbacks(self) -> list[TrainerCallback]:
-        return [KillAt(self.step)]
-
-
 def rows() -> list[dict[str, Any]]:
     random = torch.Generator().manual_seed(0)
     x = torch.randn(20, 3, generator=random)
@@ -93,16 +72,16 @@ def plan(folder: Path, **changes: Any) -> Plan:
     return Plan(**values | changes)
 
 
-def run(folder: Path, method: Full | None = None, **changes: Any) -> tuple[Toy, Outcome]:
-    model = Toy()
-    return model, train(model, method or Full(), rows(), collate, plan(folder, **changes))
+def run(folder: Path, *callbacks: TrainerCallback, **changes: Any) -> tuple[Toy, Outcome]:
+    model, told = Toy(), plan(folder, **changes)
+    return model, train(model, Full(), rows(), collate, told, callbacks=callbacks)
 
 
 @pytest.mark.parametrize("killed_at", [3, 5, 9])
 def test_continued_run_ends_in_the_same_bits(tmp_path, killed_at):
     expected, outcome = run(tmp_path / "whole")
     with pytest.raises(KilledError):
-        run(tmp_path / "cut", Killed(killed_at))
+        run(tmp_path / "cut", KillAt(killed_at))
     model, continued = run(tmp_path / "cut")
     assert torch.equal(model.layer.weight, expected.layer.weight)
     assert continued.log == outcome.log
@@ -113,17 +92,17 @@ def test_continued_run_ends_in_the_same_bits(tmp_path, killed_at):
 
 def test_continuing_skips_what_is_done(tmp_path):
     with pytest.raises(KilledError):
-        run(tmp_path, Killed(9))
+        run(tmp_path, KillAt(9))
     checkpoint = last_checkpoint(tmp_path)
     assert checkpoint is not None
     assert checkpoint.name == "checkpoint-8"
     # nothing before the checkpoint runs again: step 5 would raise if it did
-    run(tmp_path, Killed(5))
+    run(tmp_path, KillAt(5))
 
 
 def test_checkpoint_without_marker_is_not_used(tmp_path):
     with pytest.raises(KilledError):
-        run(tmp_path, Killed(9))
+        run(tmp_path, KillAt(9))
     (tmp_path / "checkpoint-8" / MARKER).unlink()
     checkpoint = last_checkpoint(tmp_path)
     assert checkpoint is not None
@@ -192,7 +171,7 @@ def test_keeping_parameters_is_off_the_clock(tmp_path, monkeypatch):
         time.sleep(0.5)
         save_file(tensors, path)
 
-    monkeypatch.setattr("lorasb.training.loop.save_file", slow)
+    monkeypatch.setattr("lorasb.training.callbacks.save_file", slow)
     _, outcome = run(tmp_path)
     # four times half a second, and ten steps that take far less
     assert outcome.seconds < 2.0
