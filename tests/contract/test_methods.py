@@ -17,15 +17,9 @@ from lorasb.start.factors import factorize, save_factors
 from lorasb.start.gradients import save_gradients
 from tests.unit.tiny import tiny_bert, tiny_llama
 
-<<<<<<< HEAD
 VARIANTS = variants()
-RANKED = [variant for variant in VARIANTS if variant_method(variant).has_rank]
-TRAINED = [variant for variant in VARIANTS if variant_method(variant).trains]
-=======
-VARIANTS = names("methods")
 RANKED = [variant for variant in VARIANTS if load_variant(variant).method.has_rank]
 TRAINED = [variant for variant in VARIANTS if load_variant(variant).method.trains]
->>>>>>> tests-study
 LLAMA_TARGETS = ["q_proj", "v_proj", "down_proj"]
 BERT_TARGETS = ["query", "attention.output.dense", "output.dense"]
 RANK = 4

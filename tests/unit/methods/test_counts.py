@@ -128,13 +128,7 @@ def test_other_layers_do_not_fit_what_the_paper_prints() -> None:
 
 def test_every_trained_variant_is_compared_with_the_reference() -> None:
     compared = {variant for variants in VARIANTS.values() for variant in variants} | {"full"}
-<<<<<<< HEAD
-    assert compared == {name for name in config.variants() if variant_method(name).trains}
-=======
-    assert compared == {
-        name for name in config.names("methods") if load_variant(name).method.trains
-    }
->>>>>>> tests-study
+    assert compared == {name for name in config.variants() if load_variant(name).method.trains}
 
 
 def test_both_r_by_r_methods_train_alike_and_store_differently() -> None:
