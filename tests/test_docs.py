@@ -13,6 +13,7 @@ BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!https?://)([^)#]*)#?([^)]*)\)")
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 SCORE = re.compile(r"\d+\.\d ± \d+\.\d")
+PATH = re.compile(r"`((?:analysis|config|lorasb|profiles|tests|workflow)/[\w./-]+)`")
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 
 
@@ -74,3 +75,9 @@ def score_rows(page: Path) -> list[tuple[str, list[str]]]:
     """The label and the scores of each row of a table that has scores."""
     rows = [line for line in page.read_text(encoding="utf-8").splitlines() if line[:1] == "|"]
     return [(row.split("|")[1].strip(), SCORE.findall(row)) for row in rows if SCORE.search(row)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_paths_on_the_pages_are_there(page: Path) -> None:
+    for path in PATH.findall(page.read_text(encoding="utf-8")):
+        assert (ROOT / path).exists(), path
