@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from lorasb.errors import UserError
 
 if TYPE_CHECKING:
+    import pandas as pd
     import torch
 
 
@@ -67,6 +68,12 @@ def write_jsonl(path: Path | str, rows: Iterable[dict[str, Any]]) -> None:
     with atomic(path) as partial, partial.open("w", encoding="utf-8") as file:
         for row in rows:
             file.write(json.dumps(row, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+def write_csv(path: Path | str, table: pd.DataFrame) -> None:
+    """Write a table as CSV, without its index."""
+    with atomic(path) as partial:
+        table.to_csv(partial, index=False)
 
 
 def read_json(path: Path | str) -> Any:

@@ -7,13 +7,13 @@ from pathlib import Path
 import pandas as pd
 
 from lorasb.evaluation.score import ITEM_COLUMNS, WHOLE
-from lorasb.files import atomic
+from lorasb.files import atomic, write_csv
 from lorasb.study.cells import Cell
 from lorasb.study.paths import DIRECTIONS, GRADIENT_PROBES, SPECTRA, TABLES
 from lorasb.study.study import Study
 from lorasb.tidy.data import data_rows
 from lorasb.tidy.runs import losses, run_row
-from lorasb.tidy.tables import present, read_scores, score_folders, write_table
+from lorasb.tidy.tables import present, read_scores, score_folders
 
 JOINED = {"directions": DIRECTIONS, "gradients": GRADIENT_PROBES, "spectra": SPECTRA}
 
@@ -26,12 +26,12 @@ def collect(study: str, *, available: bool = False) -> None:
     done = [cell for cell in cells if present(cell, available=available)]
     tables = Path(TABLES.format(study=study))
     runs = pd.DataFrame([run_row(found, cell, scores) for cell in cells])
-    write_table(runs, tables / "runs.csv")
-    write_table(scores, tables / "scores.csv")
-    write_table(losses(done), tables / "losses.csv")
-    write_table(data_rows(cells), tables / "data.csv")
+    write_csv(tables / "runs.csv", runs)
+    write_csv(tables / "scores.csv", scores)
+    write_csv(tables / "losses.csv", losses(done))
+    write_csv(tables / "data.csv", data_rows(cells))
     for name, pattern in JOINED.items():
-        write_table(_joined(cells, pattern, available=available), tables / f"{name}.csv")
+        write_csv(tables / f"{name}.csv", _joined(cells, pattern, available=available))
     items = [pd.read_parquet(folder / "test.items.parquet") for folder in score_folders(cells)]
     with atomic(tables / "items.parquet") as partial:
         table = pd.concat(items, ignore_index=True).reindex(columns=ITEM_COLUMNS)

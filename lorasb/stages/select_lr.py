@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lorasb.files import atomic
+from lorasb.files import atomic, write_csv
 from lorasb.study.paths import TABLES
 from lorasb.study.study import Study
 from lorasb.tidy.sweep import select_rates, sweep_rows, with_settings
-from lorasb.tidy.tables import present, read_scores, write_table
+from lorasb.tidy.tables import present, read_scores
 
 
 def select_lr(study: str, *, available: bool = False) -> None:
@@ -21,7 +21,7 @@ def select_lr(study: str, *, available: bool = False) -> None:
         present(cell, available=available)
     sweep = sweep_rows(found, read_scores(found.sweep_cells, "selection"))
     tables = Path(TABLES.format(study=study))
-    write_table(sweep, tables / "sweep.csv")
+    write_csv(tables / "sweep.csv", sweep)
     with atomic(tables / "selected_lr.tsv") as partial:
         selected = with_settings(select_rates(sweep), found)
         selected.to_csv(partial, sep="\t", index=False, float_format="%.4f")

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 from lorasb.errors import UserError
 from lorasb.evaluation.score import primary_value
-from lorasb.files import atomic, write_json, write_jsonl
+from lorasb.files import atomic, atomic_folder, write_json, write_jsonl
 from lorasb.machine import peak_bytes
 from lorasb.methods.method import Network
 from lorasb.provenance import provenance
@@ -139,11 +139,8 @@ def _write_cell(study: Study, cell: Cell, model: Network, outcome: Outcome) -> N
             "settings": study.settings(cell.task),
         },
     )
-    partial = folder / ".adapter.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    variant.method.save(model, partial)
-    shutil.rmtree(folder / "adapter", ignore_errors=True)
-    partial.rename(folder / "adapter")
+    with atomic_folder(folder / "adapter") as partial:
+        variant.method.save(model, partial)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What tidy tables share: the scores of cells, and how a table is written."""
+"""What tidy tables share: the scores of cells."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import pandas as pd
 
 from lorasb.errors import UserError
 from lorasb.evaluation.score import METRIC_COLUMNS
-from lorasb.files import atomic
 from lorasb.study.cells import Cell
 from lorasb.study.paths import SCORES
 
@@ -45,9 +44,3 @@ def present(cell: Cell, *, available: bool) -> bool:
     if not path.exists() and not available:
         raise UserError(f"{path}: no such file; run the rule 'train' or use --available")
     return path.exists()
-
-
-def write_table(table: pd.DataFrame, path: Path) -> None:
-    """Write a CSV file whole or not at all."""
-    with atomic(path) as partial:
-        table.to_csv(partial, index=False)
