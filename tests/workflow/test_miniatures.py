@@ -50,6 +50,7 @@ def test_each_such_study_has_a_miniature():
     assert named == set(MINIATURES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("study", MINIATURES)
 def test_miniature_goes_through_every_rule(tmp_path: Path, study: str):
     root = copy_project(tmp_path / "project")
