@@ -14,7 +14,8 @@ POINT = ["model", "task", "variant", "rank"]  # what a score belongs to, over se
 def read(path: str | Path, columns: list[str] | None = None) -> pd.DataFrame:
     """Read a `.csv`, `.tsv` or `.parquet` table, all columns or some.
 
-    Learning rates are read as text, since their spelling names the run.
+    Learning rates are read as text, since their spelling names the run; evaluation sets too, where
+    an empty column would be one of numbers.
 
     Raises
     ------
@@ -25,7 +26,7 @@ def read(path: str | Path, columns: list[str] | None = None) -> pd.DataFrame:
     if path.suffix == ".parquet":
         return pd.read_parquet(path, columns=columns)
     separator = "\t" if path.suffix == ".tsv" else ","
-    return pd.read_csv(path, sep=separator, usecols=columns, dtype={"lr": str})
+    return pd.read_csv(path, sep=separator, usecols=columns, dtype={"lr": str, "set": str})
 
 
 def rows(table: pd.DataFrame) -> Iterator[Any]:

@@ -18,6 +18,13 @@ def test_learning_rates_stay_text(tmp_path, name):
     assert list(tidy.read(path, columns=["score"])) == ["score"]
 
 
+def test_an_empty_column_of_sets_is_text(tmp_path):
+    pd.DataFrame({"set": [None, None]}).assign(n=1).to_csv(tmp_path / "table.csv", index=False)
+    table = tidy.read(tmp_path / "table.csv")
+    assert list(table.fillna({"set": ""})["set"]) == ["", ""]
+    assert table["set"].dtype == "str"
+
+
 def test_missing_column_is_named(tmp_path):
     pd.DataFrame({"lr": ["1e-4"]}).to_csv(tmp_path / "table.csv")
     with pytest.raises(ValueError, match="score"):
