@@ -1,11 +1,16 @@
-"""Processes that claim GPUs; no GPU is needed, for they are taken by name."""
+"""Processes that claim GPUs, taken by name so that none is needed; what a block costs."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
+
+import torch
+
+from lorasb.machine import measured, peak_bytes
 
 CLAIM = """
 import os, sys
@@ -45,3 +50,15 @@ def test_a_single_gpu_is_left_to_its_scheduler(tmp_path):
     assert not list(tmp_path.iterdir())
     first.communicate("")
     second.communicate("")
+
+
+def test_cost_of_a_block_is_there_when_it_ends():
+    before = peak_bytes()
+    with measured() as cost:
+        time.sleep(0.2)
+        assert cost == {}
+    assert set(cost) == {"seconds", "peak_memory_bytes"}
+    assert 0.2 <= cost["seconds"] < 20
+    # a peak never falls, and Python with torch alone is above 10 MB
+    assert cost["peak_memory_bytes"] >= before
+    assert before > 1e7 or torch.cuda.is_available()
