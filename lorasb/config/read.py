@@ -69,11 +69,16 @@ def load_variants(wanted: Iterable[str]) -> dict[str, Data]:
     The variant `n1` of `lora-sb.yaml` is called `lora-sb-n1`; its keys are laid over the file's.
     """
     wanted = list(wanted)
-    found = _variants([file for file in names("methods") if _may_hold(file, wanted)])
+    found = load_families(wanted)
     for name in wanted:
         if name not in found:
             raise UserError(unknown("variant", name, variants()))
     return {name: found[name] for name in wanted}
+
+
+def load_families(wanted: Iterable[str]) -> dict[str, Data]:
+    """All variants of the files that these variants are in."""
+    return _variants([file for file in names("methods") if _may_hold(file, wanted)])
 
 
 def variants() -> list[str]:

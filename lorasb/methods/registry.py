@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -36,8 +36,6 @@ class Variant:
     arguments: config.Data
     # training samples of the gradient; None: as many as the study says
     samples: int | None
-    # of figures: colour, marker and line, where it has its own
-    style: Mapping[str, str]
     method: Method
 
     @property
@@ -95,6 +93,4 @@ def _variant(name: str, data: config.Data) -> Variant:
             f"config/methods: {name}: samples: the method '{data['method']}' starts from no "
             "gradient; remove the key"
         )
-    return Variant(
-        name, data["label"], data["method"], arguments, samples, data.get("style", {}), method
-    )
+    return Variant(name, data["label"], data["method"], arguments, samples, method)

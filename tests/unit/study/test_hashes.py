@@ -1,4 +1,4 @@
-"""No number moves unnoticed: the hashes of every shipped study, in the order of its cells."""
+"""No number moves unnoticed: the hashes of every shipped study, and what changes them."""
 
 from __future__ import annotations
 
@@ -50,7 +50,11 @@ def test_every_study_is_in_the_reference():
 
 @pytest.mark.parametrize("study", names("studies"))
 def test_hashes_are_those_of_the_reference(study):
-    assert found(Study.load(study)) == json.loads(REFERENCE.read_text())[study]
+    reference = json.loads(REFERENCE.read_text())[study]
+    # the order of variants in a file is that of tables, no more
+    assert {kind: sorted(own) for kind, own in found(Study.load(study)).items()} == {
+        kind: sorted(own) for kind, own in reference.items()
+    }
 
 
 STUDY = "config/studies/quickstart.yaml"
