@@ -17,6 +17,8 @@ from lorasb.study.study import Study
 from lorasb.training.setup import load_base
 from tests.unit.killed import KilledError, kill_cells_at
 
+pytestmark = pytest.mark.slow
+
 VARIANTS = ["rslora", "pissa", "dora", "lora-pro", "lora-pro-efficient"]
 STUDY = """
 description: one task, few steps

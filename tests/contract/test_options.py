@@ -18,6 +18,8 @@ from lorasb.study.study import Study
 from lorasb.tasks.task import Task
 from tests.unit.killed import KilledError, kill_cells_at
 
+pytestmark = pytest.mark.slow
+
 STUDY = """
 description: two tasks, few steps
 models: [quickstart-llama]

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lorasb.__main__ import main
+from lorasb.study.study import Study
 
 CELL = ["--study", "quickstart", "--model", "quickstart-llama", "--task", "world", "--seed", "0"]
 GRADIENT = [*CELL, "--samples", "8"]
@@ -88,6 +89,7 @@ def test_missing_model_folder(prepared, capsys):
 def test_target_module_that_matches_nothing(prepared, capsys):
     path = prepared / "config/models/quickstart-llama.yaml"
     path.write_text(path.read_text().replace("q_proj", "q_porj"))
+    Study.load.cache_clear()  # as in a process of its own
     message = fails(capsys, ["estimate-gradient", *GRADIENT])
     assert "target module 'q_porj' matches no linear layer" in message
 
