@@ -96,7 +96,7 @@ def reviews(rng: np.random.Generator) -> str:
 
 
 @dataclass(frozen=True)
-class Kind:
+class SentenceKind:
     """A kind of document, its share of all documents, and where its probed token stands.
 
     The probed token follows from the text before it; -2 is the one before the closing full stop.
@@ -108,14 +108,14 @@ class Kind:
 
 
 KINDS = {
-    "sums": Kind(sums, 0.06),
-    "stories": Kind(stories, 0.20, probed=-3),
-    "recall": Kind(recall, 0.07),
-    "facts": Kind(facts, 0.06),
-    "fact_questions": Kind(fact_questions, 0.06),
-    "fact_choices": Kind(fact_choices, 0.18),
-    "option_lists": Kind(option_lists, 0.26),
-    "reviews": Kind(reviews, 0.11),
+    "sums": SentenceKind(sums, 0.06),
+    "stories": SentenceKind(stories, 0.20, probed=-3),
+    "recall": SentenceKind(recall, 0.07),
+    "facts": SentenceKind(facts, 0.06),
+    "fact_questions": SentenceKind(fact_questions, 0.06),
+    "fact_choices": SentenceKind(fact_choices, 0.18),
+    "option_lists": SentenceKind(option_lists, 0.26),
+    "reviews": SentenceKind(reviews, 0.11),
 }
 
 

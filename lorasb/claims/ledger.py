@@ -21,7 +21,7 @@ FEWEST, MOST = 27, 90  # "27-90 times fewer"
 
 # The authors' learning rate of the start: run, lr, warm-up ratio, training rows, samples of a batch
 # of the estimate, epochs; then the samples of an optimiser step. Facts of their scripts.
-STARTS = [
+AUTHORS_STARTS = [
     ("mathematics", 1e-4, 0.02, 50_000, 3, 1, 32),
     ("commonsense", 2e-3, 0.02, 170_420, 10, 2, 192),
 ]
@@ -68,7 +68,7 @@ def trainable_claims() -> Iterator[Check]:
 
 def start_claims() -> Iterator[Check]:
     """The size of LoRA-SB's start under the authors' settings."""
-    for run, rate, warmup, rows, batch, epochs, per_step in STARTS:
+    for run, rate, warmup, rows, batch, epochs, per_step in AUTHORS_STARTS:
         start = rate / (warmup * math.ceil(rows / batch) * epochs)
         first = rate / math.ceil(warmup * math.ceil(rows / per_step) * epochs)
         yield Check(

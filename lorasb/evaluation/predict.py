@@ -14,7 +14,8 @@ from transformers import PreTrainedTokenizerBase
 
 from lorasb.errors import UserError
 from lorasb.seeding import seeded
-from lorasb.tasks.collate import Batch, Collator
+from lorasb.start.gradients import Batch
+from lorasb.tasks.collate import Collator
 from lorasb.tasks.task import GenerationTask, Row, Task
 
 if TYPE_CHECKING:

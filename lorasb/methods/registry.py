@@ -69,12 +69,12 @@ def get_method(name: str) -> type[Method]:
     return method
 
 
-def load_variant(name: str) -> Variant:
-    """The variant of that name; see `load_variants`."""
-    return load_variants([name])[name]
+def make_variant(name: str) -> Variant:
+    """The variant of that name; see `make_variants`."""
+    return make_variants([name])[name]
 
 
-def load_variants(names: Iterable[str]) -> dict[str, Variant]:
+def make_variants(names: Iterable[str]) -> dict[str, Variant]:
     """The variants of these names, their methods made.
 
     Raises

@@ -29,10 +29,10 @@ from lorasb.linalg.measures import (
 from lorasb.models.layers import oriented_weight
 from lorasb.probes.replay import Moment, base_weights
 from lorasb.seeding import generator
-from lorasb.start.gradients import batch_loss, estimate_gradients
+from lorasb.start.gradients import Batch, batch_loss, estimate_gradients
 from lorasb.study.cells import Cell
 from lorasb.study.study import Resolved
-from lorasb.tasks.collate import Batch, Collator
+from lorasb.tasks.collate import Collator
 from lorasb.training.setup import load_base
 
 COLUMNS = [

@@ -26,9 +26,9 @@ from lorasb.study.cells import Cell
 
 Updates = dict[int, dict[str, torch.Tensor]]  # step -> adapted weight -> its change so far
 
-CELL = ("model", "task", "variant", "rank", "seed")
+KEYS = ("model", "task", "variant", "rank", "seed")
 COLUMNS = [
-    *(*CELL, "step", "module"),
+    *(*KEYS, "step", "module"),
     *("cosine", "random", "random_low", "random_high", "best_rank", "update_norm", "full_norm"),
     *("update_effective_rank", "full_effective_rank"),
 ]
@@ -56,7 +56,7 @@ class Reference:
 
 def compare(cell: Cell, own: Updates, reference: Reference) -> list[dict[str, Any]]:
     """One row a step and adapted weight."""
-    columns: dict[str, Any] = {name: getattr(cell, name) for name in CELL}
+    columns: dict[str, Any] = {name: getattr(cell, name) for name in KEYS}
     rows = []
     for step, matrices in reference.updates.items():
         for name, target in matrices.items():

@@ -33,7 +33,7 @@ HOUR = 3600.0
 
 
 @dataclass(frozen=True)
-class Network:
+class Size:
     """What a plan needs to know of a base model."""
 
     parameters: int
@@ -73,19 +73,19 @@ def planned(study: Study, teraflops: float = TERAFLOPS) -> pd.DataFrame:
     UserError
         If the number of training rows is not known, and steps are given in epochs.
     """
-    networks = {pair: _network(study.resolved(*pair)) for pair in study.pairs}
+    sizes = {pair: _size(study.resolved(*pair)) for pair in study.pairs}
     cells: dict[Point, list[Cell]] = {}
     for cell in study.cells:
         cells.setdefault(cell.point, []).append(cell)
     return pd.DataFrame(
         [
-            _row(study, found, networks[point.model, point.task], teraflops)
+            _row(study, found, sizes[point.model, point.task], teraflops)
             for point, found in cells.items()
         ]
     )
 
 
-def _row(study: Study, cells: list[Cell], network: Network, teraflops: float) -> dict[str, object]:
+def _row(study: Study, cells: list[Cell], size: Size, teraflops: float) -> dict[str, object]:
     cell = cells[0]
     resolved = study.resolved(cell.model, cell.task)
     counts = cell_counts(study, cell)
@@ -96,7 +96,7 @@ def _row(study: Study, cells: list[Cell], network: Network, teraflops: float) ->
     sequences = training["batch_size"] * training["gradient_accumulation"]
     tokens = steps * sequences * length
     measured = _measured_speed(cells)
-    operations = (6 if counts.whole_model else 4) * network.parameters
+    operations = (6 if counts.whole_model else 4) * size.parameters
     speed = measured or teraflops * 1e12 / operations
     return {
         "model": cell.model,
@@ -108,15 +108,15 @@ def _row(study: Study, cells: list[Cell], network: Network, teraflops: float) ->
         "tokens": tokens,
         "gpu_hours": len(cells) * tokens / speed / HOUR,
         "speed": "measured" if measured else "stated",
-        "memory_gb": _memory(network, counts, training["batch_size"] * length) / 1e9,
+        "memory_gb": _memory(size, counts, training["batch_size"] * length) / 1e9,
         "disk_gb": len(cells) * FLOAT_BYTES * (counts.stored + counts.task_head) / 1e9,
     }
 
 
-def _network(resolved: Resolved) -> Network:
+def _size(resolved: Resolved) -> Size:
     task = resolved.task
     found = skeleton(resolved.model, kind=task.kind, num_labels=task.num_labels)
-    return Network(
+    return Size(
         parameters=found.num_parameters(),
         width=found.config.hidden_size,
         layers=found.config.num_hidden_layers,
@@ -156,15 +156,15 @@ def _measured_speed(cells: list[Cell]) -> float | None:
     return median(speeds) if speeds and None not in speeds else None
 
 
-def _memory(network: Network, counts: Counts, tokens: int) -> float:
+def _memory(size: Size, counts: Counts, tokens: int) -> float:
     """Bytes of weights, trained numbers with gradient and moments, and kept activations."""
     trained = counts.trainable_with_task_head
-    number = network.dtype_bytes if counts.whole_model else FLOAT_BYTES
+    number = size.dtype_bytes if counts.whole_model else FLOAT_BYTES
     copies = 1 if counts.whole_model else 2  # an adapter's values come on top of the base's
     numbers = copies * trained + counts.optimizer_state
-    weights = network.parameters * network.dtype_bytes + number * numbers
-    activations = ACTIVATION_BYTES * network.dtype_bytes / 2 * network.width * network.layers
-    logits = 2 * FLOAT_BYTES * network.vocabulary  # and their gradient, in float32
+    weights = size.parameters * size.dtype_bytes + number * numbers
+    activations = ACTIVATION_BYTES * size.dtype_bytes / 2 * size.width * size.layers
+    logits = 2 * FLOAT_BYTES * size.vocabulary  # and their gradient, in float32
     return weights + tokens * (activations + logits)
 
 

@@ -16,7 +16,7 @@ from lorasb.config.read import Data
 from lorasb.methods.method import NEEDS_GRADIENT
 from lorasb.models.spec import ModelSpec
 from lorasb.study.cells import Cell, Point
-from lorasb.study.names import names
+from lorasb.study.names import name_rows
 from lorasb.study.study import Study
 
 # Raised when cells would keep something else along training; final cells run again
@@ -76,7 +76,7 @@ def score_hash(study: Study, task: str) -> str:
 
 def names_hash(study: Study) -> str:
     """Changes when a label, a style or the order of what tables and figures name would."""
-    return _hash(list(names(study)))
+    return _hash(list(name_rows(study)))
 
 
 def stale_rates(study: Study) -> list[str]:

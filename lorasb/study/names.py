@@ -10,7 +10,7 @@ from lorasb.study.study import Study
 COLUMNS = ["kind", "name", "label", "color", "marker", "line"]
 
 
-def names(study: Study) -> Iterator[dict[str, str]]:
+def name_rows(study: Study) -> Iterator[dict[str, str]]:
     """One row a name, with its style where its file has one; the order is that of the files.
 
     After the variants of the study come the others of their methods: a line of a figure may stand

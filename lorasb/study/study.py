@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lorasb.config.read import Data, load_study
 from lorasb.errors import UserError
-from lorasb.methods.registry import load_variants
+from lorasb.methods.registry import make_variants
 from lorasb.models.spec import ModelSpec
 from lorasb.study.cells import NO_RATE, Cell, Point
 from lorasb.study.paths import STARTS
@@ -59,7 +59,7 @@ class Study:
             task: Task.from_config(task, own, f"config/tasks/{task}.yaml as used in {self.path}")
             for task, own in self.task_data.items()
         }
-        self.variants = load_variants(self.entries)
+        self.variants = make_variants(self.entries)
         # what rules ask for, whatever the task
         self.shared = study_settings(data, protocol)
         self._settings = self._task_settings(data.get("task_settings") or {})

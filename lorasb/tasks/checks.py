@@ -7,7 +7,7 @@ from typing import Any
 
 from lorasb.errors import UserError
 
-METRICS = {
+METRICS_OF_KIND = {
     "generation": {"accuracy_strict", "accuracy_flexible"},
     "classification": {"accuracy", "matthews", "f1"},
     "regression": {"pearson", "spearman"},
@@ -18,9 +18,9 @@ def check_together(data: Mapping[str, Any], where: str) -> None:
     """Refuse keys that are right alone but not together."""
     if data["primary"] not in data["metrics"]:
         raise UserError(f"{where}: primary: '{data['primary']}' is not one of metrics")
-    misfits = set(data["metrics"]) - METRICS[data["kind"]]
+    misfits = set(data["metrics"]) - METRICS_OF_KIND[data["kind"]]
     if misfits:
-        known = ", ".join(sorted(METRICS[data["kind"]]))
+        known = ", ".join(sorted(METRICS_OF_KIND[data["kind"]]))
         raise UserError(
             f"{where}: metrics: {sorted(misfits)[0]} is not for {data['kind']}; known: {known}"
         )

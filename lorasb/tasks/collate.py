@@ -10,11 +10,8 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
+from lorasb.start.gradients import IGNORED, Batch
 from lorasb.tasks.task import Row
-
-IGNORED = -100  # torch.nn.functional.cross_entropy skips labels of this value
-
-Batch = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,12 @@ from transformers import PreTrainedTokenizerBase
 
 from lorasb.errors import UserError
 from lorasb.files import atomic, write_json
+from lorasb.start.gradients import IGNORED
 from lorasb.tasks.answers import EXTRACTORS
-from lorasb.tasks.collate import IGNORED
 from lorasb.tasks.sources import describe, load_rows
 from lorasb.tasks.task import SPLITS, GenerationTask, LabelledTask, Row, Task, fields
 
-Counts = dict[str, int]
+Tally = dict[str, int]
 
 TOKENS = List(Value("int32"))
 PROMPTS = Features({"item": Value("int64"), "input_ids": TOKENS, "answer": Value("string")})
@@ -95,7 +95,7 @@ def read_split(path: Path) -> Dataset:
 
 def _encode_split(
     task: Task, split: str, tokenizer: PreTrainedTokenizerBase, max_length: int, seed: int
-) -> tuple[Dataset, Counts]:
+) -> tuple[Dataset, Tally]:
     rows = load_rows(task, split, seed)
     if task.splits[split].rows == 0:
         return _empty(task, tokenizer), {}
@@ -140,7 +140,7 @@ def _encode_sets(
 
 def _encode_labelled(
     task: LabelledTask, tokenizer: PreTrainedTokenizerBase, rows: list[Row], max_length: int
-) -> tuple[Dataset, Counts]:
+) -> tuple[Dataset, Tally]:
     texts = [[row[name] for row in rows] for name in task.text]
     encoded = tokenizer(*texts, verbose=False)
     truncated = sum(len(ids) > max_length for ids in encoded["input_ids"])
@@ -168,7 +168,7 @@ def _labelled_features(task: LabelledTask, *, token_types: bool) -> Features:
 
 def _encode_answers(
     task: GenerationTask, tokenizer: PreTrainedTokenizerBase, rows: list[Row], max_length: int
-) -> tuple[Dataset, Counts]:
+) -> tuple[Dataset, Tally]:
     eos = tokenizer.eos_token_id
     if eos is None:
         raise UserError(f"{tokenizer.name_or_path}: no end-of-text token, so answers cannot end")
@@ -197,7 +197,7 @@ def _encode_answers(
 
 def _encode_prompts(
     task: GenerationTask, tokenizer: PreTrainedTokenizerBase, rows: list[Row], max_length: int
-) -> tuple[Dataset, Counts]:
+) -> tuple[Dataset, Tally]:
     kept = _answered(task, rows)
     prompts = tokenizer([task.prompt.format(**row) for row in kept], verbose=False)["input_ids"]
     data = {

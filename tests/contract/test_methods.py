@@ -11,15 +11,15 @@ from transformers import PreTrainedModel
 
 from lorasb.config.read import variants
 from lorasb.methods.method import Context, Method
-from lorasb.methods.registry import load_variant
+from lorasb.methods.registry import make_variant
 from lorasb.models.layers import matching_modules, oriented_weight, target_shapes
 from lorasb.start.factors import factorize, save_factors
 from lorasb.start.gradients import save_gradients
 from tests.unit.tiny import tiny_bert, tiny_llama
 
 VARIANTS = variants()
-RANKED = [variant for variant in VARIANTS if load_variant(variant).method.has_rank]
-TRAINED = [variant for variant in VARIANTS if load_variant(variant).method.trains]
+RANKED = [variant for variant in VARIANTS if make_variant(variant).method.has_rank]
+TRAINED = [variant for variant in VARIANTS if make_variant(variant).method.trains]
 LLAMA_TARGETS = ["q_proj", "v_proj", "down_proj"]
 BERT_TARGETS = ["query", "attention.output.dense", "output.dense"]
 RANK = 4
@@ -64,7 +64,7 @@ def attached(
         name: oriented_weight(module).clone()
         for name, module in matching_modules(model, LLAMA_TARGETS).items()
     }
-    method = load_variant(variant).method
+    method = make_variant(variant).method
     return method, method.attach(model, context(model, LLAMA_TARGETS, folder, **changes)), base
 
 
@@ -165,7 +165,7 @@ def test_updates_added_to_the_base_weights_give_the_model(variant, tmp_path):
 @pytest.mark.parametrize("variant", RANKED)
 def test_task_head_is_trained_and_saved(variant, tmp_path):
     model = tiny_bert(0)
-    method = load_variant(variant).method
+    method = make_variant(variant).method
     told = context(model, BERT_TARGETS, tmp_path, task_head=["classifier"])
     adapted = method.attach(model, told)
     optimizer = method.optimizer(adapted, 1e-2, 0.0)
@@ -190,7 +190,7 @@ def test_same_seed_same_bits_other_seed_other_start(variant, tmp_path):
     first = start(0)
     torch.manual_seed(7)
     assert all(torch.equal(a, b) for a, b in zip(first, start(0), strict=True))
-    if load_variant(variant).method.needs != {"gradient_factors"}:
+    if make_variant(variant).method.needs != {"gradient_factors"}:
         # LoRA-SB draws nothing: its seed acts through the gradient's samples
         assert not all(torch.equal(a, b) for a, b in zip(first, start(1), strict=True))
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from lorasb.methods.lora_pro.optimizer import Form, Pair
 
 # form -> closed form of its counts
-COUNTS = {"full": "lora-pro", "efficient": "lora"}
+COUNT_OF_FORM = {"full": "lora-pro", "efficient": "lora"}
 
 
 class LoraPro(PeftMethod):
@@ -24,9 +24,11 @@ class LoraPro(PeftMethod):
     """
 
     def __init__(self, form: Form, options: dict[str, Any]) -> None:
-        if form not in COUNTS:
-            raise UserError(f"arguments.form: '{form}' is unknown; known: {', '.join(COUNTS)}")
-        super().__init__(config="LoraConfig", options=options, counts=COUNTS[form])
+        if form not in COUNT_OF_FORM:
+            raise UserError(
+                f"arguments.form: '{form}' is unknown; known: {', '.join(COUNT_OF_FORM)}"
+            )
+        super().__init__(config="LoraConfig", options=options, counts=COUNT_OF_FORM[form])
         self.form: Form = form
 
     def optimizer(
@@ -38,7 +40,7 @@ class LoraPro(PeftMethod):
         pairs = lora_pairs(model)
         factors = {id(factor) for pair in pairs for factor in (pair.A, pair.B)}
         others = [p for p in model.parameters() if p.requires_grad and id(p) not in factors]
-        return optimizer.LoraPro(
+        return optimizer.LoraProAdamW(
             pairs, others, lr=learning_rate, form=self.form, weight_decay=weight_decay
         )
 

@@ -67,7 +67,7 @@ def equivalent_gradient(pair: Pair, h_A: Tensor, h_B: Tensor) -> Tensor:
     return pair.scaling * (pair.B @ h_A + h_B @ pair.A)
 
 
-class LoraPro(torch.optim.Optimizer):
+class LoraProAdamW(torch.optim.Optimizer):
     """Trains pairs (A, B) with LoRA-Pro and everything else with AdamW.
 
     `form="full"` is the paper's algorithm: Adam's moments are those of the equivalent gradient,

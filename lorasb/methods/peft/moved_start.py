@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 ADAPTER = "default"
 
 # name of the adapted module -> A0 (r, in), B0 (out, r)
-Start = dict[str, tuple[Tensor, Tensor]]
+Starts = dict[str, tuple[Tensor, Tensor]]
 
 
 def starts_in_weight(options: Mapping[str, Any]) -> bool:
@@ -106,7 +106,7 @@ def load_moved(model: PreTrainedModel, folder: Path) -> peft.PeftModel:
     config.inference_mode = True
     with torch.random.fork_rng():
         adapted = peft.PeftModel(model, config)
-    start: Start = {}
+    start: Starts = {}
     for name, layer in _layers(adapted).items():
         key_A, key_B = _keys(name)
         A, B = tensors[key_A], tensors[key_B]
@@ -118,7 +118,7 @@ def load_moved(model: PreTrainedModel, folder: Path) -> peft.PeftModel:
     return adapted.eval()
 
 
-def _take_out(adapted: peft.PeftModel, start: Start) -> None:
+def _take_out(adapted: peft.PeftModel, start: Starts) -> None:
     """W0 - s B0 A0 in float32, cast to the weight's dtype; the start stays with the model."""
     for name, layer in _layers(adapted).items():
         A0, B0 = start[name]

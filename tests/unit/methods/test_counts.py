@@ -18,7 +18,7 @@ from analysis.tables.paper import same_count
 from lorasb.config import read as config
 from lorasb.errors import UserError
 from lorasb.methods import counts
-from lorasb.methods.registry import load_variant
+from lorasb.methods.registry import make_variant
 from lorasb.models.layers import head_parameters, target_shapes
 from lorasb.models.load import skeleton
 from lorasb.models.spec import ModelSpec
@@ -97,7 +97,7 @@ def test_adapter_counts_are_exact(row: dict[str, str]) -> None:
     shapes = shapes_of(row["model"], tuple(row["target_modules"].split()))
     assert len(shapes) == int(row["adapted_matrices"])
     for variant in VARIANTS[row["method"]]:
-        count = load_variant(variant).method.count(shapes, int(row["rank"]), 0)
+        count = make_variant(variant).method.count(shapes, int(row["rank"]), 0)
         assert count.trainable == int(row["trainable_params"])
         if row["trainable_with_task_head"]:
             head = head_parameters(model, ["classifier"]).values()
@@ -109,14 +109,14 @@ def test_adapter_counts_are_exact(row: dict[str, str]) -> None:
 def test_counts_are_those_that_the_paper_prints(row: dict[str, str]) -> None:
     shapes = shapes_of(row["model"], tuple(row["target_modules"].split()))
     for variant in VARIANTS[row["method"]]:
-        count = load_variant(variant).method.count(shapes, int(row["rank"]), 0)
+        count = make_variant(variant).method.count(shapes, int(row["rank"]), 0)
         assert same_count(count.trainable, row["paper_printed"])
 
 
 @pytest.mark.parametrize("row", PAPER, ids=lambda row: f"{row['model']}-{row['variant']}")
 def test_models_adapt_the_layers_that_fit_what_the_paper_prints(row: dict[str, str]) -> None:
     shapes = shapes_of(row["model"], tuple(spec_of(row["model"]).target_modules))
-    count = load_variant(row["variant"]).method.count(shapes, int(row["rank"]), 0)
+    count = make_variant(row["variant"]).method.count(shapes, int(row["rank"]), 0)
     assert same_count(count.trainable, row["printed_parameters"])
 
 
@@ -128,7 +128,7 @@ def test_other_layers_do_not_fit_what_the_paper_prints() -> None:
 
 def test_every_trained_variant_is_compared_with_the_reference() -> None:
     compared = {variant for variants in VARIANTS.values() for variant in variants} | {"full"}
-    assert compared == {name for name in config.variants() if load_variant(name).method.trains}
+    assert compared == {name for name in config.variants() if make_variant(name).method.trains}
 
 
 def test_both_r_by_r_methods_train_alike_and_store_differently() -> None:

@@ -6,13 +6,13 @@ import pytest
 
 from lorasb.config.read import load_variant, variants
 from lorasb.study.hashes import names_hash
-from lorasb.study.names import names
+from lorasb.study.names import name_rows
 from lorasb.study.study import Study
 from tests.unit.study.test_study import STUDY, changed
 
 
 def of_kind(study: str, kind: str) -> dict[str, str]:
-    return {row["name"]: row["label"] for row in names(Study(study)) if row["kind"] == kind}
+    return {row["name"]: row["label"] for row in name_rows(Study(study)) if row["kind"] == kind}
 
 
 def test_names_have_the_labels_and_the_order_of_the_files():

@@ -83,7 +83,9 @@ def test_what_is_not_defined_is_zero(name, found, gold):
 
 def test_all_are_evaluate_metrics_and_every_task_knows_them():
     assert all(issubclass(metric, evaluate.Metric) for metric in METRICS.values())
-    assert checks.METRICS["classification"] | checks.METRICS["regression"] == set(METRICS)
+    assert checks.METRICS_OF_KIND["classification"] | checks.METRICS_OF_KIND["regression"] == set(
+        METRICS
+    )
 
 
 def test_the_schema_lists_the_metrics_and_extractors_that_there_are():
@@ -91,8 +93,11 @@ def test_the_schema_lists_the_metrics_and_extractors_that_there_are():
     definitions = yaml.safe_load(text)["$defs"]
     labelled = definitions["labelled"]["properties"]["metrics"]["items"]["enum"]
     generation = definitions["generation"]["properties"]["metrics"]["items"]["enum"]
-    assert set(labelled) == checks.METRICS["classification"] | checks.METRICS["regression"]
-    assert set(generation) == checks.METRICS["generation"]
+    assert (
+        set(labelled)
+        == checks.METRICS_OF_KIND["classification"] | checks.METRICS_OF_KIND["regression"]
+    )
+    assert set(generation) == checks.METRICS_OF_KIND["generation"]
     assert set(definitions["extractor"]["enum"]) == set(EXTRACTORS)
     comparators = definitions["rule"]["then"]["properties"]["compare"]["enum"]
     assert set(comparators) == set(COMPARATORS)

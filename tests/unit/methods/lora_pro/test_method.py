@@ -8,7 +8,7 @@ from peft import LoraConfig, get_peft_model
 
 from lorasb.errors import UserError
 from lorasb.methods.lora_pro.method import LoraPro, lora_pairs
-from lorasb.methods.registry import load_variant
+from lorasb.methods.registry import make_variant
 from lorasb.models.layers import target_shapes
 from tests.unit.methods.peft.test_method import context, layers, trained
 from tests.unit.tiny import BERT_TARGETS, LLAMA_TARGETS, tiny_bert, tiny_llama
@@ -33,7 +33,7 @@ def test_pairs_come_with_the_scaling_of_their_own_layer():
 
 
 def test_task_head_is_trained_besides_the_pairs():
-    method = load_variant("lora-pro").method
+    method = make_variant("lora-pro").method
     told = context(BERT_TARGETS)
     told = type(told)(**vars(told) | {"task_head": ["classifier"]})
     model = method.attach(tiny_bert(0), told)
@@ -47,7 +47,7 @@ def test_task_head_is_trained_besides_the_pairs():
 
 @pytest.mark.parametrize("variant", ["lora-pro", "lora-pro-efficient"])
 def test_count_of_the_state_is_what_the_optimiser_holds(variant):
-    method = load_variant(variant).method
+    method = make_variant(variant).method
     model = method.attach(tiny_llama(0), context(LLAMA_TARGETS))
     ids = torch.tensor([[5, 6, 7, 8]])
     optimizer = method.optimizer(model, 1e-2, 0.0)
@@ -65,7 +65,7 @@ def test_count_of_the_state_is_what_the_optimiser_holds(variant):
 
 def test_the_two_forms_and_lora_train_to_different_weights():
     ends = [
-        layers(trained(load_variant(variant).method)[0])["model.layers.1.mlp.down_proj"]
+        layers(trained(make_variant(variant).method)[0])["model.layers.1.mlp.down_proj"]
         .lora_B["default"]
         .weight
         for variant in ("lora", "lora-pro", "lora-pro-efficient")

@@ -15,7 +15,12 @@ from torch import Tensor, nn
 
 from lorasb.errors import UserError
 from lorasb.methods.lora_pro.method import lora_pairs
-from lorasb.methods.lora_pro.optimizer import LoraPro, Pair, adjusted_gradients, equivalent_gradient
+from lorasb.methods.lora_pro.optimizer import (
+    LoraProAdamW,
+    Pair,
+    adjusted_gradients,
+    equivalent_gradient,
+)
 from tests.unit.tiny import LLAMA_TARGETS, tiny_llama
 
 M, N, R, S = 7, 5, 3, 1.7
@@ -116,7 +121,7 @@ def test_full_rank_pair_moves_the_weight_as_full_fine_tuning_does():
         A.grad, B.grad = raw(pair, g)
         weight = nn.Parameter(S * pair.B @ pair.A)
         weight.grad = g
-        LoraPro([Pair(A, B, S)], lr=rate, damping=0.0).step()
+        LoraProAdamW([Pair(A, B, S)], lr=rate, damping=0.0).step()
         torch.optim.AdamW([weight], lr=rate, weight_decay=0.0).step()
         return (S * B @ A - weight).norm().item()
 
@@ -133,7 +138,7 @@ def test_first_step_from_zero_moves_b_alone():
     torch.testing.assert_close(equivalent_gradient(pair, h_A, h_B), along, **EXACT)
     A, B = nn.Parameter(pair.A.clone()), nn.Parameter(pair.B.clone())
     A.grad, B.grad = raw(pair, g)
-    LoraPro([Pair(A, B, S)], lr=0.01, damping=0.0).step()
+    LoraProAdamW([Pair(A, B, S)], lr=0.01, damping=0.0).step()
     assert torch.equal(A, pair.A)
     # Adam's first direction, corrected for one step of bias, is g / (|g| + eps)
     U = along / (along.abs() + 1e-8)
@@ -196,7 +201,7 @@ def twin_step(
 def test_full_form_matches_a_loop_written_out():
     pair, _ = case()
     A, B = nn.Parameter(pair.A.clone()), nn.Parameter(pair.B.clone())
-    optimizer = LoraPro([Pair(A, B, S)], lr=0.01, weight_decay=0.1, damping=0.0)
+    optimizer = LoraProAdamW([Pair(A, B, S)], lr=0.01, weight_decay=0.1, damping=0.0)
     twin_A, twin_B = pair.A.clone(), pair.B.clone()
     state = {"t": 0, "m": torch.zeros(M, N).double(), "v": torch.zeros(M, N).double()}
     for step in range(5):
@@ -211,7 +216,9 @@ def test_full_form_matches_a_loop_written_out():
 def test_efficient_form_is_adamw_on_the_adjusted_gradients():
     pair, _ = case()
     A, B = nn.Parameter(pair.A.clone()), nn.Parameter(pair.B.clone())
-    optimizer = LoraPro([Pair(A, B, S)], lr=0.01, form="efficient", weight_decay=0.1, damping=0.0)
+    optimizer = LoraProAdamW(
+        [Pair(A, B, S)], lr=0.01, form="efficient", weight_decay=0.1, damping=0.0
+    )
     twin = [nn.Parameter(pair.A.clone()), nn.Parameter(pair.B.clone())]
     reference = torch.optim.AdamW(twin, lr=0.01, weight_decay=0.1)
     for step in range(5):
@@ -229,7 +236,7 @@ def test_efficient_form_is_adamw_on_the_adjusted_gradients():
 def test_decay_shrinks_the_update_and_nothing_else_moves_without_a_gradient(form):
     pair, _ = case()
     A, B, other = (nn.Parameter(value.clone()) for value in (pair.A, pair.B, draw(4)))
-    optimizer = LoraPro([Pair(A, B, S)], [other], lr=0.1, form=form, weight_decay=0.5)
+    optimizer = LoraProAdamW([Pair(A, B, S)], [other], lr=0.1, form=form, weight_decay=0.5)
     optimizer.step()  # no gradient at all
     assert torch.equal(A, pair.A)
     A.grad, B.grad, other.grad = (torch.zeros_like(p) for p in (A, B, other))
@@ -241,7 +248,7 @@ def test_decay_shrinks_the_update_and_nothing_else_moves_without_a_gradient(form
 
 def test_others_are_trained_by_torchs_adamw_bit_by_bit():
     ours, reference = (nn.Parameter(draw(4, 3).float()) for _ in range(2))
-    optimizer = LoraPro([], [ours], lr=0.01, weight_decay=0.1)
+    optimizer = LoraProAdamW([], [ours], lr=0.01, weight_decay=0.1)
     adamw = torch.optim.AdamW([reference], lr=0.01, weight_decay=0.1, foreach=False)
     for step in range(4):
         ours.grad = reference.grad = draw(4, 3, seed=step).float()
@@ -257,9 +264,9 @@ def chain(form: str, steps: int, interrupted_at: int | None = None) -> list[Tens
     with torch.no_grad():
         parameters[1].zero_()
 
-    def build() -> LoraPro:
+    def build() -> LoraProAdamW:
         A1, B1, A2, B2, other = parameters
-        return LoraPro([Pair(A1, B1, S), Pair(A2, B2, 0.5)], [other], lr=0.02, form=form)
+        return LoraProAdamW([Pair(A1, B1, S), Pair(A2, B2, 0.5)], [other], lr=0.02, form=form)
 
     optimizer = build()
     for step in range(steps):
@@ -285,7 +292,7 @@ def test_state_that_went_through_a_file_goes_on_to_the_same_bits(form):
 def test_state_is_float32_and_of_the_size_that_is_counted(form, numbers):
     A, B = (nn.Parameter(value.float()) for value in case()[0][:2])
     A.grad, B.grad = torch.ones(R, N), torch.ones(M, R)
-    optimizer = LoraPro([Pair(A, B, S)], lr=0.01, form=form)
+    optimizer = LoraProAdamW([Pair(A, B, S)], lr=0.01, form=form)
     optimizer.step()
     moments = [
         value
@@ -332,9 +339,9 @@ def test_step_of_b_with_frozen_a_is_that_of_lora_fa():
 def test_pair_that_cannot_be_trained_is_refused(change, part):
     pair = Pair(nn.Parameter(torch.zeros(R, N)), nn.Parameter(torch.zeros(M, R)), S)
     with pytest.raises(UserError, match=part):
-        LoraPro([pair._replace(**change)], lr=0.1)
+        LoraProAdamW([pair._replace(**change)], lr=0.1)
 
 
 def test_unknown_form_is_refused():
     with pytest.raises(UserError, match="form 'best' is unknown"):
-        LoraPro([], [nn.Parameter(torch.zeros(1))], lr=0.1, form="best")  # type: ignore[arg-type]
+        LoraProAdamW([], [nn.Parameter(torch.zeros(1))], lr=0.1, form="best")  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lorasb.methods.peft.dora import SafeDoraLinearLayer
-from lorasb.methods.registry import load_variant
+from lorasb.methods.registry import make_variant
 from tests.contract.test_methods import inputs, logits, step
 from tests.unit.methods.peft.test_method import context, layers, trained, weights
 from tests.unit.tiny import LLAMA_TARGETS, tiny_llama
@@ -33,7 +33,7 @@ def with_zero_row() -> Any:
 
 
 def test_rows_have_the_length_of_their_magnitude():
-    method = load_variant("dora").method
+    method = make_variant("dora").method
     model, base = trained(method)
     for name, update in method.updates(model, base).items():
         V, q = parts(layers(model)[name])
@@ -47,7 +47,7 @@ def test_rows_have_the_length_of_their_magnitude():
 
 def test_gradients_take_the_norm_as_a_constant():
     """dL/dq_i = <g_i, V_i> / c_i and dL/dV = diag(q / c) g, so g_B = dL/dV A^T (s is 1)."""
-    model, _ = trained(load_variant("dora").method)
+    model, _ = trained(make_variant("dora").method)
     layer = layers(model)["model.layers.0.mlp.down_proj"].double()
     random = torch.Generator().manual_seed(0)
     x = torch.randn(9, 24, generator=random).double()
@@ -66,7 +66,7 @@ def test_gradients_take_the_norm_as_a_constant():
 
 
 def test_zero_row_stays_finite_and_zero(tmp_path):
-    method, model = load_variant("dora").method, with_zero_row()
+    method, model = make_variant("dora").method, with_zero_row()
     base = weights(model, LLAMA_TARGETS)
     adapted = method.attach(model, context(LLAMA_TARGETS))
     # W' = q V / |V| = W0 at the start; float32
@@ -89,7 +89,7 @@ def test_guard_changes_rows_of_norm_zero_alone(eps):
 
 
 def test_every_layer_is_guarded_after_attaching_and_loading(tmp_path):
-    method = load_variant("dora").method
+    method = make_variant("dora").method
     model, _ = trained(method)
     method.save(model, tmp_path)
     for adapted in (model, method.load(tiny_llama(0), tmp_path)):

@@ -12,7 +12,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from lorasb.errors import UserError
 from lorasb.methods.method import Context, Method
 from lorasb.methods.peft.method import PeftMethod
-from lorasb.methods.registry import load_variant
+from lorasb.methods.registry import make_variant
 from lorasb.models.layers import matching_modules, oriented_weight
 from tests.contract.test_methods import attached, step
 from tests.unit.tiny import GPT2_TARGETS, LLAMA_TARGETS, sequences, tiny_gpt2, tiny_llama, train
@@ -98,7 +98,7 @@ def test_update_of_a_weight_that_is_stored_the_other_way():
 
 @pytest.mark.parametrize("variant", ["lora", "rslora", "pissa", "dora", "lora-pro"])
 def test_measuring_updates_leaves_every_bit_of_the_model(variant):
-    method = load_variant(variant).method
+    method = make_variant(variant).method
     model, base = trained(method, dtype=torch.bfloat16)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     method.updates(model, base)

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from lorasb.errors import UserError
 from lorasb.files import read_json
-from lorasb.methods.registry import load_variant
+from lorasb.methods.registry import make_variant
 from tests.contract.test_methods import inputs, logits
 from tests.unit.methods.peft.test_method import (
     RANK,
@@ -132,7 +132,7 @@ def test_stored_adapter_is_a_plain_lora_that_peft_loads_anywhere(tmp_path):
 
 
 def test_half_of_what_is_stored_is_the_start(tmp_path: Path):
-    method = load_variant("pissa").method
+    method = make_variant("pissa").method
     model = method.attach(tiny_llama(0), context(LLAMA_TARGETS))
     method.save(model, tmp_path)
     for name, value in load_file(tmp_path / "adapter_model.safetensors").items():
