@@ -19,8 +19,9 @@ from lorasb.errors import UserError
 from lorasb.files import read_json
 from lorasb.methods.counts import Counts
 from lorasb.models.load import skeleton
+from lorasb.start.gradients import FLOAT32_BYTES
 from lorasb.study.cells import Cell, Point
-from lorasb.study.counts import FLOAT_BYTES, adapted_shapes, cell_counts
+from lorasb.study.counts import adapted_shapes, cell_counts
 from lorasb.study.paths import DATA
 from lorasb.study.study import Resolved, Study
 from lorasb.training.schedule import total_steps
@@ -109,7 +110,7 @@ def _row(study: Study, cells: list[Cell], size: Size, teraflops: float) -> dict[
         "gpu_hours": len(cells) * tokens / speed / HOUR,
         "speed": "measured" if measured else "stated",
         "memory_gb": _memory(size, counts, training["batch_size"] * length) / 1e9,
-        "disk_gb": len(cells) * FLOAT_BYTES * (counts.stored + counts.task_head) / 1e9,
+        "disk_gb": len(cells) * FLOAT32_BYTES * (counts.stored + counts.task_head) / 1e9,
     }
 
 
@@ -159,12 +160,12 @@ def _measured_speed(cells: list[Cell]) -> float | None:
 def _memory(size: Size, counts: Counts, tokens: int) -> float:
     """Bytes of weights, trained numbers with gradient and moments, and kept activations."""
     trained = counts.trainable_with_task_head
-    number = size.dtype_bytes if counts.whole_model else FLOAT_BYTES
+    number = size.dtype_bytes if counts.whole_model else FLOAT32_BYTES
     copies = 1 if counts.whole_model else 2  # an adapter's values come on top of the base's
     numbers = copies * trained + counts.optimizer_state
     weights = size.parameters * size.dtype_bytes + number * numbers
     activations = ACTIVATION_BYTES * size.dtype_bytes / 2 * size.width * size.layers
-    logits = 2 * FLOAT_BYTES * size.vocabulary  # and their gradient, in float32
+    logits = 2 * FLOAT32_BYTES * size.vocabulary  # and their gradient, in float32
     return weights + tokens * (activations + logits)
 
 
@@ -181,7 +182,7 @@ def _shared_bytes(study: Study) -> int:
         factors = sum(study.largest_rank * (m + n + 1) for m, n in shapes.values())
         gradient = sum(m * n for m, n in shapes.values())
         numbers = {"gradient": gradient, "gradient_factors": factors, "weight_factors": factors}
-        total += FLOAT_BYTES * numbers[need]
+        total += FLOAT32_BYTES * numbers[need]
     return total
 
 

@@ -8,8 +8,6 @@ from lorasb.methods.counts import Counts, Shapes, model_shapes
 from lorasb.study.cells import Cell
 from lorasb.study.study import Study
 
-FLOAT_BYTES = 4  # adapters and heads are stored in float32
-
 
 def cell_counts(study: Study, cell: Cell) -> Counts:
     """The counts of a cell."""

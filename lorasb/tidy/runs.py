@@ -11,8 +11,9 @@ import pandas as pd
 from lorasb.files import read_json, read_jsonl
 from lorasb.methods.counts import Counts
 from lorasb.methods.method import NEEDS_GRADIENT
+from lorasb.start.gradients import FLOAT32_BYTES
 from lorasb.study.cells import Cell
-from lorasb.study.counts import FLOAT_BYTES, cell_counts
+from lorasb.study.counts import cell_counts
 from lorasb.study.study import Study
 from lorasb.tidy.tables import primary_score
 
@@ -63,9 +64,9 @@ def _count_columns(counts: Counts) -> dict[str, Any]:
         "trainable_parameters": counts.trainable,
         "task_head_parameters": counts.task_head,
         "stored_parameters": counts.stored,
-        "stored_bytes": FLOAT_BYTES * (counts.stored + counts.task_head),
+        "stored_bytes": FLOAT32_BYTES * (counts.stored + counts.task_head),
         "served_parameters": counts.served,
-        "optimizer_state_bytes": FLOAT_BYTES * counts.optimizer_state,
+        "optimizer_state_bytes": FLOAT32_BYTES * counts.optimizer_state,
     }
 
 
