@@ -74,6 +74,10 @@ CELL_OPTIONS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb. Returns 0, or 1 after a line on stderr that says what the user can mend."""
     argv = sys.argv[1:] if argv is None else argv
+    # notes of pinned libraries to their own callers; and PEFT asks the hub for a base model's
+    # configuration each time it saves, which it does not need
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+    warnings.filterwarnings("ignore", message="Could not find a config file")
     try:
         options = vars(_parser(argv).parse_args(argv))
         _run(options.pop("verb"), options)
@@ -86,10 +90,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(name: str, options: dict[str, Any]) -> None:
-    # notes of pinned libraries to their own callers; and PEFT asks the hub for a base model's
-    # configuration each time it saves, which it does not need
-    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
-    warnings.filterwarnings("ignore", message="Could not find a config file")
     function = _function(name)
     parameters = _parameters(function)
     if VERBS[name].computes:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from lorasb.__main__ import main
+from lorasb.__main__ import VERBS, main
 from lorasb.study.study import Study
 
 CELL = ["--study", "quickstart", "--model", "quickstart-llama", "--task", "world", "--seed", "0"]
@@ -23,6 +24,43 @@ def fails(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> str:
     assert captured.err.count("\n") == 1
     assert captured.err.startswith(f"lorasb {arguments[0]}: error: ")
     return captured.err
+
+
+CELL_OPTIONS = {"study", "model", "task", "variant", "rank", "lr", "seed"}
+
+
+@pytest.mark.parametrize(
+    ("verb", "options"),
+    [
+        ("train", {*CELL_OPTIONS, "cell-hash", "threads"}),
+        ("predict", {*CELL_OPTIONS, "threads"}),
+        ("score", {"study", "model", "task", "split", "available"}),
+        ("factorize-weights", {"study", "model", "threads"}),
+        ("publish", {"study", "available", "large"}),
+        ("plan", {"study", "teraflops"}),
+        ("byte-model", {"output"}),
+    ],
+)
+def test_options_of_a_verb_are_the_parameters_of_its_function(capsys, verb, options):
+    with pytest.raises(SystemExit) as ended:
+        main([verb, "--help"])
+    assert ended.value.code == 0
+    listed = re.findall(r"^  (?:-h, )?--([a-z-]+)", capsys.readouterr().out, re.MULTILINE)
+    assert set(listed) - {"help"} == options
+
+
+def test_every_verb_can_be_asked_for_help(capsys):
+    for verb in VERBS:
+        with pytest.raises(SystemExit) as ended:
+            main([verb, "--help"])
+        assert ended.value.code == 0
+
+
+def test_a_verb_that_is_none_is_refused(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["trian"])
+    assert ended.value.code == 2
+    assert "invalid choice: 'trian'" in capsys.readouterr().err
 
 
 def test_count_prints_json(capsys):

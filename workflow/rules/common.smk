@@ -62,9 +62,9 @@ def hash_of(function, *names):
     """The `params:` function of a hash of the study and of some wildcards."""
 
     def found(wildcards):
-        values = [getattr(wildcards, name) for name in names]
-        values = [int(value) if value.isdigit() else value for value in values]
-        return checked(function, study_of(wildcards), *values)
+        values = dict(wildcards) | {"samples": int(wildcards.get("samples", 0))}
+        own = [values[name] for name in names]
+        return checked(function, study_of(wildcards), *own)
 
     return found
 
@@ -91,9 +91,9 @@ def get_training_inputs(wildcards):
     ]
 
 
-def existing(paths):
-    """All paths, or with `on_failure: report` those of the cells that are there."""
-    return [path for path in paths if not AVAILABLE or Path(path).exists()]
+def existing(files):
+    """All files, or with `on_failure: report` those of the cells that are there."""
+    return [file for file in files if not AVAILABLE or Path(file).exists()]
 
 
 def cells_of(wildcards, split):
