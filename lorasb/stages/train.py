@@ -106,8 +106,8 @@ def _plan(study: Study, cell: Cell, rows: list[dict[str, Any]], checkpoints: Pat
     training, steps = settings["training"], total_steps(settings, len(rows))
     order = batch_order(
         [len(row["input_ids"]) for row in rows],
-        steps * training["gradient_accumulation"],
-        training["batch_size"],
+        steps,
+        training["batch_size"] * training["gradient_accumulation"],
         generator(cell.seed, "data"),
         group_by_length=training["group_by_length"],
     )

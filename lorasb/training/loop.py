@@ -112,7 +112,12 @@ def _arguments(plan: Plan) -> TrainingArguments:
 
 
 class _CellTrainer(Trainer):
-    """Trainer whose optimiser comes from the method."""
+    """Trainer whose optimiser comes from the method, and whose loss is the mean over a step's rows.
+
+    Trainer leaves that mean to the model. Causal language models take it over the step's tokens;
+    heads with one label a row take it over the rows of one backward pass, and their losses would
+    add up over the passes of a step.
+    """
 
     def __init__(self, method: Method, **arguments: Any) -> None:
         self._method = method
@@ -123,6 +128,21 @@ class _CellTrainer(Trainer):
             self.model, self.args.learning_rate, self.args.weight_decay
         )
         return self.optimizer
+
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | None = None,
+    ) -> Any:
+        labels = inputs["labels"]
+        found = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        if num_items_in_batch is None or labels.ndim > 1:
+            return found
+        loss, *outputs = found if return_outputs else (found,)
+        loss = loss * (len(labels) / num_items_in_batch)
+        return (loss, *outputs) if return_outputs else loss
 
 
 class _OrderedRows(Dataset[dict[str, Any]]):

@@ -7,24 +7,25 @@ from __future__ import annotations
 
 import torch
 
-# batches that are sorted by length together; larger means less padding and less mixing
+# steps whose rows are sorted by length together; larger means less padding and less mixing
 CHUNK = 10
 
 
 def batch_order(
     lengths: list[int],
-    batches: int,
-    batch_size: int,
+    steps: int,
+    rows: int,
     generator: torch.Generator,
     *,
     group_by_length: bool,
 ) -> list[int]:
-    """Row numbers of all batches, one after another: `batches * batch_size` of them.
+    """Row numbers of all steps, one after another: `steps * rows` of them, `rows` a step.
 
     Rows come in passes, each a fresh permutation. With `group_by_length`, rows are sorted by length
-    within chunks of `CHUNK` batches and the batches of a chunk are shuffled.
+    within chunks of `CHUNK` steps and the steps of a chunk are shuffled. In how many backward
+    passes a step is made changes nothing.
     """
-    total = batches * batch_size
+    total = steps * rows
     stream: list[int] = []
     while len(stream) < total:
         stream += torch.randperm(len(lengths), generator=generator).tolist()
@@ -32,9 +33,9 @@ def batch_order(
     if not group_by_length:
         return stream
     order: list[int] = []
-    for start in range(0, total, CHUNK * batch_size):
-        chunk = sorted(stream[start : start + CHUNK * batch_size], key=lengths.__getitem__)
-        pieces = [chunk[i : i + batch_size] for i in range(0, len(chunk), batch_size)]
+    for start in range(0, total, CHUNK * rows):
+        chunk = sorted(stream[start : start + CHUNK * rows], key=lengths.__getitem__)
+        pieces = [chunk[i : i + rows] for i in range(0, len(chunk), rows)]
         for piece in torch.randperm(len(pieces), generator=generator).tolist():
             order += pieces[piece]
     return order

@@ -8,9 +8,9 @@ from lorasb.training.order import CHUNK, batch_order
 LENGTHS = [3 + (7 * index) % 50 for index in range(100)]
 
 
-def order(seed: int, *, group: bool, batches: int = 40, batch_size: int = 8) -> list[int]:
+def order(seed: int, *, group: bool, steps: int = 40, rows: int = 8) -> list[int]:
     random = torch.Generator().manual_seed(seed)
-    return batch_order(LENGTHS, batches, batch_size, random, group_by_length=group)
+    return batch_order(LENGTHS, steps, rows, random, group_by_length=group)
 
 
 @pytest.mark.parametrize("group", [False, True])
