@@ -69,6 +69,10 @@ class Study:
             for variant in self.variants
             for rank in self._ranks(variant)
         ]
+        self._check_seeds()
+        if isinstance(self.learning_rates, dict):
+            for point in self.points:
+                self.rate(point)
 
     @classmethod
     @cache
@@ -100,12 +104,6 @@ class Study:
     @cached_property
     def cells(self) -> list[Cell]:
         """The cells whose test scores the study reports, at the rates it fixed or selected."""
-        both = sorted({*self._sweep_seeds} & {s for v in self.variants for s in self._seeds(v)})
-        if both:
-            raise UserError(
-                f"{self.path}: sweep.seeds has {both[0]}, which is a final seed; "
-                "a learning rate is chosen on other seeds than those that are reported"
-            )
         return [
             Cell(self.name, *point, self.rate(point), seed, "test")
             for point in self.points
@@ -174,6 +172,14 @@ class Study:
     @property
     def _sweep_seeds(self) -> list[int]:
         return list(self.sweep["seeds"]) if self.sweep else []
+
+    def _check_seeds(self) -> None:
+        both = sorted({*self._sweep_seeds} & {s for v in self.variants for s in self._seeds(v)})
+        if both:
+            raise UserError(
+                f"{self.path}: sweep.seeds has {both[0]}, which is a final seed; "
+                "a learning rate is chosen on other seeds than those that are reported"
+            )
 
     def _seeds(self, variant: str) -> list[int]:
         return list(self.entries[variant].get("seeds", self.seeds))

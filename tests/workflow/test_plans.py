@@ -16,6 +16,13 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return copy_project(tmp_path_factory.mktemp("plans") / "project")
 
 
+# what is wrong with the cells of a study, whether or not it has results
+WRONG_CELLS = [
+    ("config/studies/tiny.yaml", ', lora-sb: "1e-2"}', "}", "learning_rates has no 'lora-sb'"),
+    ("config/studies/tiny.yaml", "seeds: [100]", "seeds: [0]", "sweep.seeds has 0"),
+]
+
+
 def test_workflow_is_lint_clean():
     done = snakemake(ROOT, "--lint")
     assert done.returncode == 0, done.stderr
@@ -81,6 +88,20 @@ def test_sweep_plans_the_cells_of_the_sweep(fresh, study):
     assert jobs["train_and_predict"] == len(Study(study).sweep_cells)
 
 
+def test_a_study_without_its_rates_is_one_clear_line_but_for_the_sweep(tmp_path):
+    root = copy_project(tmp_path / "project")
+    study = root / "config/studies/quickstart.yaml"
+    text = study.read_text().replace("  lora: {", "  dora: {ranks: [8]}\n  lora: {", 1)
+    study.write_text(text.replace("    lora: [", '    dora: ["1e-3"]\n    lora: [', 1))
+    done = snakemake(root, "--dry-run", "--config", "study=quickstart")
+    said = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert "Traceback" not in said
+    missing = "no learning rate for quickstart-llama, arithmetic, dora, 8"
+    assert sum(missing in line for line in said.splitlines()) == 1
+    assert planned(snakemake(root, "sweep", "--dry-run", "--config", "study=quickstart"))
+
+
 @pytest.mark.parametrize(
     ("file", "old", "new", "message"),
     [
@@ -100,6 +121,7 @@ def test_sweep_plans_the_cells_of_the_sweep(fresh, study):
         ("config/studies/tiny.yaml", "tasks:", "taks:", "unknown key 'taks'"),
         ("config/studies/tiny.yaml", "seeds: [0]\nlearning", "seeds: []\nlearning", "empty grid"),
         ("config/studies/tiny.yaml", 'full: "1e-3"', "full: 0.001", "like '1e-4'"),
+        *WRONG_CELLS,
         (
             "config/methods/lora-sb.yaml",
             "method: lora-sb",

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from tests.workflow.conftest import planned, snakemake
+from tests.workflow.test_plans import WRONG_CELLS
 
 pytestmark = pytest.mark.slow
 
@@ -104,6 +105,20 @@ def test_data_version_runs_everything_again(finished):
     jobs = replan(finished, "config/tasks/sentences.yaml", "data_version: 2", "data_version: 3")
     assert jobs["train_and_predict"] == CELLS
     assert jobs["prepare_task"] == jobs["estimate_gradient"] == 1
+
+
+@pytest.mark.parametrize(("file", "old", "new", "message"), WRONG_CELLS)
+def test_what_is_wrong_is_said_although_results_exist(finished, file, old, new, message):
+    path = finished / file
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    try:
+        done = snakemake(finished, "--dry-run")
+    finally:
+        path.write_text(text)
+    assert done.returncode != 0
+    assert message in done.stdout + done.stderr
 
 
 def test_sweep_selects_a_rate_for_every_point(finished):

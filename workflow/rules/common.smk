@@ -1,6 +1,7 @@
 # Validation, wildcard constraints and input functions. No rules.
 
 import csv
+import sys
 from pathlib import Path
 
 from lorasb.config.read import check, unknown
@@ -22,6 +23,11 @@ def checked(function, *arguments):
 checked(check, config, "config", "config/config.yaml or --config")
 
 STUDY = checked(Study.load, config["study"])
+# Snakemake drops what an input function raises where its outputs exist, and tells a workflow its targets
+# after this. Only a sweep can do without learning rates; jobs in a process of their own were checked.
+SWEEPS = any(word == "sweep" or word.endswith("selected_lr.tsv") for word in sys.argv)
+if workflow.is_main_process and not SWEEPS:
+    checked(lambda: STUDY.cells)
 PAPER = "analysis/paper.csv"
 AVAILABLE = "--available" if config.get("on_failure") == "report" else ""
 TASK_FLAGS = "--study {study} --model {model} --task {task}"
