@@ -14,7 +14,8 @@ LINK = re.compile(r"\]\((?!https?://)([^)#]*)#?([^)]*)\)")
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 SCORE = re.compile(r"\d+\.\d ± \d+\.\d")
 PATH = re.compile(r"`((?:analysis|config|lorasb|profiles|tests|workflow)/[\w./-]+)`")
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+FOLDERS = (".", "docs", "config", "results")
+PAGES = sorted(page for folder in FOLDERS for page in (ROOT / folder).glob("*.md"))
 
 
 def test_peft_page_runs_and_its_adapters_agree(

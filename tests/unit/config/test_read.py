@@ -132,11 +132,11 @@ def explained(heading: str) -> set[str]:
     return set(re.findall(r"`(\w+)`", chapter))
 
 
-@pytest.mark.parametrize("kind", ["study", "model", "task", "method"])
+@pytest.mark.parametrize("kind", ["study", "protocol", "model", "task", "method"])
 def test_every_key_is_explained(kind):
     schema = (ROOT / f"lorasb/config/schemas/{kind}.schema.yaml").read_text(encoding="utf-8")
     known = keys(yaml.safe_load(schema))
-    assert len(known) > 5
+    assert len(known) > 2
     assert known <= explained(f"A {kind}")
 
 
