@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SPREAD = {"test_miniatures.py"}
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """On several cores a file's tests stay together, so that what they share is made once."""
     for item in items:

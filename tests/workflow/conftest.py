@@ -72,7 +72,7 @@ def planned(done: subprocess.CompletedProcess[str]) -> dict[str, int]:
     jobs: dict[str, int] = {}
     for line in (done.stdout + done.stderr).splitlines():
         words = line.split()
-        if len(words) == 2 and words[1].isdigit() and words[0] != "total":
+        if len(words) == 2 and words[1].isdigit() and words[0] not in {"total", "jobid:"}:
             jobs[words[0]] = int(words[1])
     return jobs
 
