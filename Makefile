@@ -5,8 +5,8 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 CORES ?= all
 STUDY = $(shell sed -n 's/^study: *//p' config/config.yaml)
-# by the groups of tests/conftest.py
-PYTEST := pytest -n auto --dist loadgroup
+# a file's tests stay together, so that what they share is made once
+PYTEST := pytest -n auto --dist loadfile
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 help:  ## list the targets
