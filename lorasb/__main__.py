@@ -1,4 +1,4 @@
-"""The command line: `python -m lorasb VERB ...`, one verb a rule that computes, by the rule's name.
+"""The command line: `lorasb VERB ...` or `python -m lorasb VERB ...`; a rule's verb bears its name.
 
 A verb is a function; its parameters are the options. The parameter `cell` stands for the
 coordinates of one.
@@ -12,12 +12,13 @@ import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
-from typing import Any
+from importlib import import_module, metadata
+from typing import TYPE_CHECKING, Any
 
 from lorasb.errors import UserError
-from lorasb.study.cells import Cell, Point
-from lorasb.study.study import Study
+
+if TYPE_CHECKING:
+    from lorasb.study.cells import Cell
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,9 @@ HELP = {
 }
 
 
+COMPLETION = (
+    "--print-completion"  # and bash, zsh or tcsh: the script that completes verbs and options
+)
 CELL_OPTIONS = {
     **dict.fromkeys(("study", "model", "task", "variant"), str),
     **{"rank": int, "lr": str, "seed": int},
@@ -83,6 +87,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         _run(options.pop("verb"), options)
     except UserError as error:
         sys.stderr.write(f"lorasb {argv[0]}: error: {error}\n")
+        return 1
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("lorasb"):
+            raise
+        # the tuner alone has been installed
+        needed = f"needs the package {error.name}: pip install 'lorasb[suite]'"
+        sys.stderr.write(f"lorasb {argv[0]}: error: {needed}\n")
         return 1
     except BrokenPipeError:
         return 1
@@ -114,12 +125,19 @@ def _prepare_machine(threads: int | None) -> None:
 
 def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m lorasb", description="Steps of the benchmark; run from the project's root."
+        prog="lorasb", description="Steps of the benchmark; run from the project's root."
     )
+    version = f"lorasb {metadata.version('lorasb')}"
+    parser.add_argument("--version", action="version", version=version)
+    completion = COMPLETION in argv
+    if completion:
+        import shtab
+
+        shtab.add_argument_to(parser, COMPLETION)
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for name, verb in VERBS.items():
         subparser = verbs.add_parser(name, help=verb.text, description=verb.text)
-        if argv and name == argv[0]:  # no other module is imported
+        if completion or name in argv[:1]:  # otherwise no other module is imported
             _add_options(subparser, _parameters(_function(name)), computes=verb.computes)
     return parser
 
@@ -167,6 +185,9 @@ def _type(annotation: Any) -> type:
 
 
 def _cell(values: dict[str, Any]) -> Cell:
+    from lorasb.study.cells import Point
+    from lorasb.study.study import Study
+
     study = Study.load(values["study"])
     point = Point(*(values[name] for name in Point._fields))
     return study.cell(point, values["lr"], values["seed"])

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+import lorasb
 from lorasb.__main__ import VERBS, main
 from lorasb.study.study import Study
 
@@ -54,6 +56,38 @@ def test_every_verb_can_be_asked_for_help(capsys):
         with pytest.raises(SystemExit) as ended:
             main([verb, "--help"])
         assert ended.value.code == 0
+
+
+def test_version_is_the_packages(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"lorasb {lorasb.__version__}\n"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_completion_knows_each_verb_and_the_options_of_a_cell(capsys, shell):
+    with pytest.raises(SystemExit) as ended:
+        main(["--print-completion", shell])
+    assert ended.value.code == 0
+    script = capsys.readouterr().out
+    assert [verb for verb in VERBS if verb not in script] == []
+    assert "--cell-hash" in script
+
+
+def test_without_a_verb_the_usage_is_shown(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([])
+    assert ended.value.code == 2
+    assert "usage: lorasb" in capsys.readouterr().err
+
+
+def test_a_verb_of_the_suite_names_the_extra_when_the_tuner_alone_is_installed(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "jsonschema", None)
+    monkeypatch.delitem(sys.modules, "lorasb.config.read", raising=False)
+    monkeypatch.delitem(sys.modules, "lorasb.study.study", raising=False)
+    message = fails(capsys, TRAIN)
+    assert "needs the package jsonschema: pip install 'lorasb[suite]'" in message
 
 
 def test_a_verb_that_is_none_is_refused(capsys):

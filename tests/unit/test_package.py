@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import peft
 import pytest
@@ -15,6 +19,8 @@ from lorasb.tuner import LoraXSModel
 from lorasb.tuner.config import _extend_peft_type
 from tests.unit.start.test_fill import adapted
 from tests.unit.tiny import tiny_llama
+
+ROOT = Path(__file__).parents[2]
 
 
 def run(code: str) -> str:
@@ -44,6 +50,33 @@ def test_importing_the_package_alone_imports_nothing_heavy():
     found = run("import sys, lorasb; print(*sys.modules)").split()
     assert "lorasb" in found
     assert not {"torch", "transformers", "peft", "numpy", "pandas"} & set(found)
+
+
+def test_the_tuner_needs_only_the_packages_that_are_installed_with_it():
+    public = run(
+        "import sys, lorasb; [getattr(lorasb, name) for name in lorasb.__all__];"
+        "print(*(m.__file__ for n, m in sys.modules.items() if n.startswith('lorasb')))"
+    ).split()
+    needed = {name for path in public for name in imported(Path(path))}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    core = {re.split("[>=]", one)[0] for one in project["dependencies"]}
+    assert "torch" in needed
+    assert needed - set(sys.stdlib_module_names) - {"lorasb"} <= core
+
+
+def imported(path: Path) -> set[str]:
+    """Names of the packages that a module imports anywhere but for its types."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = []
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module.split(".")[0])
+    return found
 
 
 def test_peft_knows_the_method_once():
