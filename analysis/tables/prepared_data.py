@@ -17,6 +17,10 @@ COUNTS = {
     "tokens_median": "Median",
     "tokens_max": "Longest",
     "truncated": "Truncated",
+    "overlap_exact": "In training",
+    "overlap_normalised": "Alike",
+    "overlap_left": "Alike, left",
+    "dropped_overlap": "Dropped",
     "dropped_empty_answers": "No answer",
     "dropped_long_prompts": "No room",
     "empty": "Blank",
@@ -28,6 +32,9 @@ NOTES = [
     "Median and longest: tokens of a row. Truncated: rows cut to the longest length allowed. Left"
     " out: rows with no answer, and training rows whose prompt leaves no room for one. Kept: rows"
     " with a blank text, duplicates of an earlier row, unknown tokens (their number).",
+    "In training: rows whose text or prompt is that of a training row; alike: also with other case,"
+    " blanks or punctuation. Dropped: training rows that are alike a row of a split cut from the"
+    " same data, or of another split that asks for it. Left: rows still alike a training row.",
     "The test split is read once, for the reported scores; learning rates are chosen on the"
     " selection split.",
 ]
@@ -51,7 +58,8 @@ def printed(table: pd.DataFrame, names: Names) -> pd.DataFrame:
         }
     )
     for column, name in COUNTS.items():
-        if table[column].notna().any():
+        # tables that were made before a count was have no such column
+        if column in table and table[column].notna().any():
             text[name] = table[column].map(formats.count)
     return formats.without_single_model(text)
 

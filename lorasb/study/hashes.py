@@ -143,13 +143,22 @@ def _data_key(study: Study, model: str, task: str) -> list[Any]:
         own = {name: _data_of(one) for name, one in sets.items()}
         data["splits"] = {**data["splits"], "test": {"sets": own}}
     max_length = study.settings(task)["training"]["max_length"]
-    return [_model_key(study.models[model]), data, max_length]
+    key = [_model_key(study.models[model]), data, max_length]
+    dropped = study.tasks[task].dropped
+    return [*key, dropped] if dropped else key
 
 
 def _data_of(task: Data) -> Data:
-    """What prepared rows depend on: no scoring, and no number of rows, which is only checked."""
+    """What prepared rows depend on: no scoring, and no number of rows, which is only checked.
+
+    Which training rows are dropped is told apart, as it may follow from the other keys.
+    """
     scoring = {"score_version", "metrics", "primary", "answers", "label"}
-    data = _without(task, scoring)
+    data = _without(task, scoring | {"drop_overlap"})
+    if "splits" in data:
+        data["splits"] = {
+            name: _without(split, {"drop_overlap"}) for name, split in data["splits"].items()
+        }
     if data.get("source", {}).get("loader") == "hub":
         data["source"] = _without(data["source"], {"rows"})
     return data

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping, Sized
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -17,10 +18,9 @@ from lorasb.errors import UserError
 from lorasb.files import atomic, write_json
 from lorasb.start.gradients import IGNORED
 from lorasb.tasks.answers import EXTRACTORS
+from lorasb.tasks.overlap import Part, Tally, drop_overlap
 from lorasb.tasks.sources import describe, load_rows
 from lorasb.tasks.task import SPLITS, GenerationTask, LabelledTask, Row, Task, fields
-
-Tally = dict[str, int]
 
 TOKENS = List(Value("int32"))
 PROMPTS = Features({"item": Value("int64"), "input_ids": TOKENS, "answer": Value("string")})
@@ -38,7 +38,9 @@ def prepare(
     other rows are the prompt alone, cut at the front, and the gold `answer` as text. Where the task
     has evaluation sets, test rows name theirs in `set`, and `item` counts on from set to set.
 
-    The manifest counts what was cut, dropped or empty, and has a hash of each split and set.
+    Training rows that are alike one of another split are dropped where that split says so.
+
+    The manifest counts what was cut, dropped, alike or empty, and has a hash of each split and set.
 
     Raises
     ------
@@ -46,15 +48,19 @@ def prepare(
         As `lorasb.tasks.sources.load_rows`; if the tokenizer lacks an end-of-text token; if no
         row is left; if a gold answer holds none for the task's extractor.
     """
+    training, *others = [
+        Part(one, split, name, load_rows(one, split, seed))
+        for split in SPLITS
+        for name, one in _named(task, split).items()
+    ]
+    training, others = drop_overlap(training, others)
     splits: dict[str, Dataset] = {}
     facts: dict[str, Any] = {}
     for split in SPLITS:
-        if isinstance(task, GenerationTask) and split == "test" and task.sets:
-            encoded, counts = _encode_sets(task, tokenizer, max_length, seed)
-        else:
-            encoded, counts = _encode_split(task, split, tokenizer, max_length, seed)
-        splits[split] = encoded
-        facts[split] = {**counts, **_facts(encoded, tokenizer)}
+        parts = [part for part in (training, *others) if part.split == split]
+        encode = _encode_sets if parts[0].name else _encode_whole
+        splits[split], counts = encode(parts, tokenizer, max_length)
+        facts[split] = {**counts, **_facts(splits[split], tokenizer)}
     manifest = {
         "task": task.name,
         "data_version": task.data_version,
@@ -93,21 +99,40 @@ def read_split(path: Path) -> Dataset:
         ) from error
 
 
-def _encode_split(
-    task: Task, split: str, tokenizer: PreTrainedTokenizerBase, max_length: int, seed: int
+def _named(task: Task, split: str) -> Mapping[str, Task]:
+    """The evaluation sets of a split; without any the task itself, whose name is empty."""
+    sets = isinstance(task, GenerationTask) and split == "test" and task.sets
+    return sets or {"": task}
+
+
+def _encode_whole(
+    parts: list[Part], tokenizer: PreTrainedTokenizerBase, max_length: int
 ) -> tuple[Dataset, Tally]:
-    rows = load_rows(task, split, seed)
+    """The only part of a split without evaluation sets."""
+    return _encode_part(parts[0], tokenizer, max_length)
+
+
+def _encode_part(
+    part: Part, tokenizer: PreTrainedTokenizerBase, max_length: int
+) -> tuple[Dataset, Tally]:
+    task, split = part.task, part.split
     if task.splits[split].rows == 0:
         return _empty(task, tokenizer), {}
+    _check_left(part, part.rows, part.counts)
     if isinstance(task, GenerationTask):
         encode = _encode_answers if split == "train" else _encode_prompts
-        encoded, counts = encode(task, tokenizer, rows, max_length)
+        encoded, counts = encode(task, tokenizer, part.rows, max_length)
     else:
         assert isinstance(task, LabelledTask)
-        encoded, counts = _encode_labelled(task, tokenizer, rows, max_length)
-    if not len(encoded):
-        raise UserError(f"task {task.name}: no row of the split {split} is left ({counts})")
-    return encoded, counts
+        encoded, counts = _encode_labelled(task, tokenizer, part.rows, max_length)
+    _check_left(part, encoded, part.counts | counts)
+    return encoded, part.counts | counts
+
+
+def _check_left(part: Part, rows: Sized, counts: Tally) -> None:
+    if not len(rows):
+        why = ", ".join(f"{name} {count}" for name, count in counts.items() if count)
+        raise UserError(f"task {part.task.name}: no row of the split {part.split} is left ({why})")
 
 
 def _empty(task: Task, tokenizer: PreTrainedTokenizerBase) -> Dataset:
@@ -120,22 +145,23 @@ def _empty(task: Task, tokenizer: PreTrainedTokenizerBase) -> Dataset:
 
 
 def _encode_sets(
-    task: GenerationTask, tokenizer: PreTrainedTokenizerBase, max_length: int, seed: int
+    parts: list[Part], tokenizer: PreTrainedTokenizerBase, max_length: int
 ) -> tuple[Dataset, dict[str, Any]]:
     """The evaluation sets one after the other; `item` goes on from one to the next."""
-    parts: list[Dataset] = []
+    found: list[Dataset] = []
     facts: dict[str, Any] = {}
     start = 0
-    for name, one in task.sets.items():
-        encoded, counts = _encode_split(one, "test", tokenizer, max_length, seed)
-        facts[name] = {"source": describe(one), **counts, **_facts(encoded, tokenizer)}
+    for part in parts:
+        encoded, counts = _encode_part(part, tokenizer, max_length)
+        own = {"source": describe(part.task), **counts, **_facts(encoded, tokenizer)}
+        facts[part.name] = own
         items = [start + item for item in encoded["item"]]
         start = max(items) + 1
         # column by column, so that the types stay those of the features
         encoded = encoded.remove_columns("item").add_column("item", items)
-        parts.append(encoded.add_column("set", [name] * len(items)))
+        found.append(encoded.add_column("set", [part.name] * len(items)))
     totals = {key: sum(one[key] for one in facts.values()) for key in counts}
-    return concatenate_datasets(parts), {**totals, "sets": facts}
+    return concatenate_datasets(found), {**totals, "sets": facts}
 
 
 def _encode_labelled(

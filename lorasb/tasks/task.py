@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 
 SPLITS = ("train", "selection", "test")
+KEEP = "none"  # no training row is dropped
 
 
 @dataclass(frozen=True)
@@ -62,12 +63,14 @@ Source = HubSource | GeneratedSource | FilesSource
 class SplitSpec:
     """`rows` rows of the source's split `origin`; None: all that the other splits leave.
 
-    They are drawn with the seed, or are the first ones.
+    They are drawn with the seed, or are the first ones. Training rows that are alike one of them,
+    by a name of `lorasb.tasks.overlap.FORMS`, are dropped.
     """
 
     origin: str | None
     rows: int | None
     first: bool = False
+    drop_overlap: str = KEEP
 
 
 @dataclass(frozen=True)
@@ -131,8 +134,19 @@ class Task(ABC):
 
     @property
     @abstractmethod
+    def inputs(self) -> list[str]:
+        """The columns that the model is shown."""
+
+    @property
+    @abstractmethod
     def columns(self) -> list[str]:
         """The columns that the source's rows must have."""
+
+    @property
+    def dropped(self) -> dict[str, str]:
+        """The splits that have training rows dropped, and by what form of the rows."""
+        forms = {name: spec.drop_overlap for name, spec in self.splits.items() if spec.rows != 0}
+        return {name: form for name, form in forms.items() if form != KEEP}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,6 +166,11 @@ class GenerationTask(Task):
     sets: Mapping[str, GenerationTask]
 
     @property
+    def inputs(self) -> list[str]:
+        """The columns that the prompt names."""
+        return fields(self.prompt)
+
+    @property
     def columns(self) -> list[str]:
         """The columns that the two templates name."""
         return fields(self.prompt + self.answer)
@@ -160,6 +179,12 @@ class GenerationTask(Task):
         """The evaluation set of that name; the task itself where a row has none."""
         return self.sets[name] if name else self
 
+    @property
+    def dropped(self) -> dict[str, str]:
+        """As of any task, and of its evaluation sets by their names."""
+        sets = {name: form for name, one in self.sets.items() for form in one.dropped.values()}
+        return super().dropped | sets
+
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledTask(Task):
@@ -167,6 +192,11 @@ class LabelledTask(Task):
 
     text: tuple[str, ...]
     label_column: str
+
+    @property
+    def inputs(self) -> list[str]:
+        """The text columns."""
+        return list(self.text)
 
     @property
     def columns(self) -> list[str]:
@@ -189,7 +219,7 @@ def _task(name: str, data: Mapping[str, Any], splits: Mapping[str, Any]) -> Task
         "data_version": data["data_version"],
         "score_version": data["score_version"],
         "source": _source(data["source"]),
-        "splits": {split: _split(spec) for split, spec in splits.items() if "sets" not in spec},
+        "splits": _splits(splits),
         "metrics": tuple(data["metrics"]),
         "primary": data["primary"],
     }
@@ -243,5 +273,21 @@ def _rule(data: str | Mapping[str, str]) -> Rule:
     return Rule(data["prediction"], data["gold"], data.get("compare", "equal"))
 
 
-def _split(data: Mapping[str, Any]) -> SplitSpec:
-    return SplitSpec(data.get("from"), data["rows"], data.get("take") == "first")
+def _splits(data: Mapping[str, Any]) -> dict[str, SplitSpec]:
+    """All that are no evaluation sets."""
+    trained = data.get("train", {}).get("from")
+    cut = {name for name, own in data.items() if trained and own.get("from") == trained}
+    return {
+        name: _split(own, "normalised" if name in cut - {"train"} else KEEP)
+        for name, own in data.items()
+        if "sets" not in own
+    }
+
+
+def _split(data: Mapping[str, Any], drop_overlap: str) -> SplitSpec:
+    return SplitSpec(
+        origin=data.get("from"),
+        rows=data["rows"],
+        first=data.get("take") == "first",
+        drop_overlap=data.get("drop_overlap", drop_overlap),
+    )

@@ -317,6 +317,10 @@ def _data(runs: pd.DataFrame) -> pd.DataFrame:
                 part = rows // 2 if isinstance(name, str) else rows
                 facts = {"rows": part, "truncated": part // 100, "duplicates": 2}
                 facts["unknown_tokens"] = 0
+                if split == "train":
+                    facts["dropped_overlap"] = 5
+                else:
+                    facts |= {"overlap_exact": 1, "overlap_normalised": 2, "overlap_left": 0}
                 if generated:
                     facts |= {"dropped_empty_answers": 1, "empty_prompts": 0}
                     facts["dropped_long_prompts"] = 3 if split == "train" else None

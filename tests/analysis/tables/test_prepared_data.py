@@ -12,6 +12,8 @@ def test_a_row_a_split_and_set(tables):
     assert list(world["Split"]) == splits
     assert list(world["Rows"]) == ["3,200", "300", "60", "30", "30"]
     assert list(world["Tokens"])[:2] == ["64,000", "6,000"]
+    assert list(world["In training"]) == ["–", *["1"] * 4]  # noqa: RUF001
+    assert list(world["Dropped"]) == ["5", *["–"] * 4]  # noqa: RUF001
     assert list(world["No room"]) == ["3", *["–"] * 4]  # noqa: RUF001
 
 
@@ -22,8 +24,8 @@ def test_blank_texts_and_blank_prompts_are_one_column(tables):
 
 
 def test_what_nothing_counts_has_no_column():
-    table = make_tables(tasks=1).data.drop(columns="dropped_long_prompts")
+    table = make_tables(tasks=1).data.drop(columns=["dropped_long_prompts", "overlap_exact"])
     table = table.assign(empty_texts=None, dropped_long_prompts=None, tokens_total=None)
     printed = prepared_data.printed(prepared_data.counted(table), NAMES)
-    assert not {"No room", "Tokens"} & set(printed)
+    assert not {"No room", "Tokens", "In training"} & set(printed)
     assert "Median" in printed

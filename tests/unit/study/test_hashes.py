@@ -104,6 +104,35 @@ def test_hash_does_not_change_with_what_it_does_not(project, file, old, new):
     assert cell_hash() == before
 
 
+def data_hash() -> str:
+    """The hash of the prepared rows of MRPC, from files read afresh."""
+    return hashes.data_hash(Study(SMOKE), "all-minilm-l6-v2", "mrpc")
+
+
+@pytest.mark.parametrize(
+    ("split", "form", "same"),
+    [
+        # what follows from the split being cut, and what is the default of others
+        ("selection: {from: train, rows: 500", "normalised", True),
+        ("test: {from: validation, rows: null", "none", True),
+        ("selection: {from: train, rows: 500", "exact", False),
+        ("selection: {from: train, rows: 500", "none", False),
+        ("test: {from: validation, rows: null", "exact", False),
+    ],
+)
+def test_hash_changes_with_the_training_rows_that_are_dropped(project, split, form, same):
+    before = data_hash()
+    changed(project, "config/tasks/_glue.yaml", split, f"{split}, drop_overlap: {form}")
+    assert (data_hash() == before) == same
+
+
+def test_nothing_is_dropped_for_a_split_without_rows(project):
+    changed(project, "config/tasks/_glue.yaml", "rows: 500", "rows: 0")
+    before = data_hash()
+    changed(project, "config/tasks/_glue.yaml", "rows: 0", "rows: 0, drop_overlap: exact")
+    assert data_hash() == before
+
+
 @pytest.mark.parametrize(
     ("old", "new", "data", "score"),
     [

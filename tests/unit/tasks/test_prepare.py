@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import json
 from typing import Any
 
@@ -21,6 +22,7 @@ from tests.unit.text import (
     GENERATED,
     LABELLED,
     SEPARATOR,
+    SETS,
     START,
     generation_task,
     labelled_task,
@@ -168,7 +170,7 @@ def test_a_tokenizer_without_an_end_is_refused(generated):
 
 
 def test_pairs_get_separators_and_token_types(monkeypatch):
-    texts(monkeypatch, a=["w5 w6"] * 9, b=["w7"] * 9, label=[1] * 9)
+    texts(monkeypatch, a=["w5 w6"] * 9, b=[f"w{7 + row}" for row in range(9)], label=[1] * 9)
     task = labelled_task(columns={"text": ["a", "b"], "label": "label"})
     splits, _ = prepare(task, word_tokenizer(pairs=True), max_length=20, seed=0)
     assert splits["test"].to_list()[0] == {
@@ -191,10 +193,72 @@ def test_long_and_empty_texts_are_counted(monkeypatch):
 
 def test_numbers_keep_every_digit(monkeypatch, tmp_path):
     label = 3.8  # float32 would make it 3.799999952316284
-    texts(monkeypatch, sentence=["w5"] * 9, label=[label] * 9)
+    texts(monkeypatch, sentence=[f"w{5 + row}" for row in range(9)], label=[label] * 9)
     splits, manifest = prepare(regression_task(), word_tokenizer(), max_length=3, seed=0)
     write_prepared(splits, manifest, tmp_path)
     assert set(read_split(tmp_path / "test.parquet")["labels"]) == {label}
+
+
+def test_overlap_is_counted_and_dropped_from_training_where_a_split_is_cut(monkeypatch):
+    sentences = ["w5 w6", "W5, w6!", "w7", "w8", "w9", "w10", "w11", "w12", "w13"]
+    texts(monkeypatch, sentence=sentences, label=[0] * 9)
+    # items 0 and 1 are the first rows of a split each
+    cut = {"train": {"from": "train", "rows": None}}
+    cut |= {"selection": {"from": "train", "rows": 1, "take": "first"}}
+    task = labelled_task(splits=cut | {"test": LABELLED["splits"]["test"]})
+    splits, manifest = prepare(task, word_tokenizer(), max_length=9, seed=0)
+    assert [row["item"] for row in splits["selection"].to_list()] == [0]
+    assert [row["item"] for row in splits["train"].to_list()] == list(range(2, 9))
+    facts = manifest["splits"]
+    assert (facts["train"]["rows"], facts["train"]["dropped_overlap"]) == (7, 1)
+    overlap = ["overlap_exact", "overlap_normalised", "overlap_left"]
+    assert [facts["selection"][name] for name in overlap] == [0, 1, 0]
+    # the test split is another one of the source, with the same rows: they stay in training
+    assert [facts["test"][name] for name in overlap] == [8, 9, 7]
+
+
+def test_overlap_of_sets_is_counted_with_the_columns_of_their_own_prompts(monkeypatch):
+    def load(path: str, *_: Any, **__: Any) -> Dataset:
+        column = "problem" if path == "someone/other" else "question"
+        start = 8 if path == "someone/other" else 5
+        rows = [f"w{start + row}" for row in range(6)]
+        return Dataset.from_dict({column: rows, "answer": [f"option1 {row}" for row in rows]})
+
+    sources._load_hub.cache_clear()
+    monkeypatch.setattr(sources, "load_dataset", load)
+    sets = copy.deepcopy(SETS["splits"]["test"]["sets"])
+    sets["long"] |= {"prompt": "w30 {problem} w31", "drop_overlap": "exact"}
+    task = sets_task(splits=SETS["splits"] | {"test": {"sets": sets}})
+    splits, manifest = prepare(task, word_tokenizer(), max_length=9, seed=0)
+    selected = {row["item"] for row in splits["selection"].to_list()}
+    # rows 3 to 5 are the first three of the set `long`
+    assert [row["item"] for row in splits["train"].to_list()] == sorted({0, 1, 2} - selected)
+    dropped = len({3, 4, 5} - selected)
+    assert manifest["splits"]["train"]["dropped_overlap"] == dropped > 0
+    facts = manifest["splits"]["test"]
+    assert facts["sets"]["long"]["overlap_exact"] == dropped
+    assert facts["sets"]["long"]["overlap_left"] == 0
+    assert facts["sets"]["short"]["overlap_exact"] == 4
+    assert facts["overlap_exact"] == 4 + dropped
+
+
+def test_dropping_every_training_row_is_one_line(monkeypatch):
+    texts(monkeypatch, sentence=["w5"] * 9, label=[0] * 9)
+    with pytest.raises(UserError, match=r"no row of the split train is left \(dropped_overlap 5\)"):
+        prepare(labelled_task(), word_tokenizer(), max_length=9, seed=0)
+
+
+def test_real_overlap(offline_hub, monkeypatch):
+    """CoLA's validation sentences that are training sentences too, nothing cut from them."""
+    monkeypatch.chdir(ROOT)
+    sources._load_hub.cache_clear()
+    data = config.load_task_config("cola")
+    task = Task.from_config("cola", data | unselected(data["splits"]))
+    tokenizer = AutoTokenizer.from_pretrained("sentence-transformers/all-MiniLM-L6-v2")
+    splits, manifest = prepare(task, tokenizer, max_length=64, seed=0)
+    facts = manifest["splits"]["test"]
+    assert (facts["overlap_exact"], facts["overlap_normalised"], facts["rows"]) == (16, 19, 1043)
+    assert len(splits["train"]) == 8551
 
 
 def test_files_come_back_as_they_were_written(generated, tmp_path):

@@ -198,7 +198,7 @@ def with_sets(**sets):
             {"splits": HUB_SPLITS | {"train": {"from": "train", "rows": 3, "take": "last"}}},
             "splits.train.take: 'last' is not one of",
         ),
-        (LABELLED, with_sets(one=SET), "unknown key 'sets'; known: from"),
+        (LABELLED, with_sets(one=SET), "unknown key 'sets'; known: drop_overlap, from"),
         (SETS, with_sets(), "splits.test.sets: {} should be non-empty"),
         (SETS, with_sets(One=SET), "'One' does not match"),
         (SETS, with_sets(one=SET | {"metrics": []}), "unknown key 'metrics'; known: answer"),
@@ -209,6 +209,16 @@ def with_sets(**sets):
             SETS,
             with_sets(one=SET | {"from": "train", "rows": 5}),
             "splits.test.sets.one.from: 'train' is trained on or selected by",
+        ),
+        (
+            LABELLED,
+            {"splits": HUB_SPLITS | {"train": {"rows": 3, "drop_overlap": "exact"}}},
+            "splits.train: unknown key 'drop_overlap'; known: from, rows, take",
+        ),
+        (
+            LABELLED,
+            {"splits": HUB_SPLITS | {"test": {"rows": 3, "drop_overlap": "all"}}},
+            "splits.test.drop_overlap: 'all' is not one of ['none', 'exact', 'normalised']",
         ),
         (SETS, {"stop": [""]}, "stop.0: '' should be non-empty"),
         (
