@@ -6,6 +6,8 @@ import pandas as pd
 import pytest
 
 from lorasb.claims.ledger import bfloat16_spacing, start_claims, trainable_claims
+from lorasb.claims.theorems import Check
+from lorasb.stages import check_exact_claims as stage
 from lorasb.stages.check_exact_claims import check_exact_claims
 
 STUDY = "quickstart"
@@ -51,3 +53,15 @@ def test_table_says_what_holds(project):
     assert {"source", "claim", "test", "value", "low", "high", "holds"} == set(table)
     inside = (table["value"] >= table["low"]) & (table["value"] <= table["high"])
     assert inside.equals(table["holds"])
+
+
+def test_bytes_do_not_depend_on_how_a_run_rounds(project, monkeypatch):
+    written = []
+    for noise in (5e-16, -3e-16, 0.0):  # 1 + noise is one of three neighbouring doubles
+        values = [noise, 0.25 + noise, 1e-6 + noise / 1000, 1.8388372012283385 + noise]
+        found = [Check("", "", "", value, low=-1.0 + noise, high=noise) for value in values]
+        monkeypatch.setattr(stage, "exact_claims", lambda found=found: iter(found))
+        check_exact_claims(STUDY)
+        written.append((project / "results/quickstart/tables/exact_claims.csv").read_text())
+    assert len(set(written)) == 1
+    assert "1e-06" in written[0]  # AdamW's epsilon is told from zero
