@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import os
+import signal
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module, metadata
 from typing import TYPE_CHECKING, Any
 
-from lorasb.errors import UserError
+from lorasb.errors import UserError, refusal
 
 if TYPE_CHECKING:
     from lorasb.study.cells import Cell
@@ -76,28 +79,72 @@ CELL_OPTIONS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb. Returns 0, or 1 after a line on stderr that says what the user can mend."""
+    """Run one verb. Returns 0, or another status after a line on stderr that says why.
+
+    1 for what the user can mend; 128 and the signal's number where one ended it: 130 for Ctrl-C,
+    143 for SIGTERM.
+    """
     argv = sys.argv[1:] if argv is None else argv
+    _open_streams()
     # notes of pinned libraries to their own callers; and PEFT asks the hub for a base model's
     # configuration each time it saves, which it does not need
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     warnings.filterwarnings("ignore", message="Could not find a config file")
     try:
-        options = vars(_parser(argv).parse_args(argv))
-        _run(options.pop("verb"), options)
-    except UserError as error:
-        sys.stderr.write(f"lorasb {argv[0]}: error: {error}\n")
-        return 1
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("lorasb"):
-            raise
-        # the tuner alone has been installed
-        needed = f"needs the package {error.name}: pip install 'lorasb[suite]'"
-        sys.stderr.write(f"lorasb {argv[0]}: error: {needed}\n")
-        return 1
+        with _interrupted_by_sigterm():
+            options = vars(_parser(argv).parse_args(argv))
+            _run(options.pop("verb"), options)
+            sys.stdout.flush()
     except BrokenPipeError:
+        # who read the output has gone: what is left of it must not fail at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except (UserError, ModuleNotFoundError, OSError) as error:
+        line = _line(error)
+        if line is None:
+            raise
+        sys.stderr.write(f"lorasb {argv[0]}: error: {line}\n")
+        return 1
+    except KeyboardInterrupt as interrupt:
+        number = signal.Signals(*(interrupt.args or [signal.SIGINT]))
+        sys.stderr.write(
+            f"lorasb {argv[0]}: ended by {number.name}; give the same command again to go on\n"
+        )
+        return 128 + number
     return 0
+
+
+def _line(error: Exception) -> str | None:
+    """What the user can mend, in one line; None where the error may be a fault of the code."""
+    if isinstance(error, OSError):
+        return refusal(error)
+    if not isinstance(error, ModuleNotFoundError):
+        return str(error)
+    if error.name is None or error.name.startswith("lorasb"):
+        return None
+    # the tuner alone has been installed
+    return f"needs the package {error.name}: pip install 'lorasb[suite]'"
+
+
+def _open_streams() -> None:
+    """Where stdout or stderr was closed, write to nothing, and not to the next file that opens."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), "r+"))
+
+
+@contextmanager
+def _interrupted_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM end the block as Ctrl-C does: what it began to write is removed."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt(number)
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _run(name: str, options: dict[str, Any]) -> None:

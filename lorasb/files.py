@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from safetensors import SafetensorError
 
 from lorasb.errors import UserError
 
@@ -19,15 +22,22 @@ if TYPE_CHECKING:
 
 @contextmanager
 def atomic(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; move it to `path` only if the block succeeds."""
+    """Yield a temporary path beside `path`; move it to `path` only if the block succeeds.
+
+    Raises
+    ------
+    OSError
+        If the disk is full or `path` cannot be written; it names `path`.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        yield partial
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with _naming(path, partial):
+        try:
+            yield partial
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -35,6 +45,11 @@ def atomic_folder(path: Path | str) -> Iterator[Path]:
     """Yield an empty folder beside `path`; it takes the place of `path` if the block succeeds.
 
     Nothing of an earlier folder `path` stays then; otherwise it stays as it was.
+
+    Raises
+    ------
+    OSError
+        If the disk is full or a file cannot be written; it names the file or `path`.
     """
     path = Path(path)
     partial, old = (path.with_name(f".{path.name}.{end}") for end in ("partial", "old"))
@@ -49,12 +64,31 @@ def atomic_folder(path: Path | str) -> Iterator[Path]:
     settle()  # what a killed call left
     partial.mkdir(parents=True)
     try:
-        yield partial
-        if path.exists():
-            path.rename(old)
-        partial.rename(path)
+        with _naming(path, partial):
+            yield partial
+            if path.exists():
+                path.rename(old)
+            partial.rename(path)
     finally:
         settle()
+
+
+@contextmanager
+def _naming(path: Path, partial: Path) -> Iterator[None]:
+    """Let errors of writing to `partial` be OSErrors that name `path`."""
+    try:
+        yield
+    except OSError as error:
+        # a write to an open file names none
+        if error.errno and error.filename in (None, str(partial), partial):
+            raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+        raise
+    except SafetensorError as error:
+        found = re.search(r"os error ([0-9]+)", str(error))
+        if found is None:
+            raise
+        number = int(found[1])
+        raise OSError(number, os.strerror(number), str(path)) from error
 
 
 def write_json(path: Path | str, data: Any) -> None:
@@ -90,25 +124,89 @@ def read_json(path: Path | str) -> Any:
         raise UserError(f"{path}: not valid JSON ({error}); delete it and run again") from error
 
 
+def read_record(path: Path | str, *keys: str) -> dict[str, Any]:
+    """Read a JSON object that has these keys.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, is not JSON, or is another object.
+    """
+    found = read_json(path)
+    if not isinstance(found, dict) or not found.keys() >= set(keys):
+        raise UserError(
+            f"{path}: not an object with {', '.join(map(repr, keys))}; delete it and run again"
+        )
+    return found
+
+
 def read_jsonl(path: Path | str) -> list[dict[str, Any]]:
     """Read one JSON object a line.
 
     Raises
     ------
     UserError
-        If the file is missing or a line is not JSON; the message has the line's number.
+        If the file is missing or a line is no JSON object; the message has the line's number.
     """
     rows = []
     # not splitlines(): a generated answer may hold other line separators, such as U+2028
     lines = _read_text(path).removesuffix("\n").split("\n")
     for number, line in enumerate(lines if lines != [""] else [], start=1):
         try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError as error:
-            raise UserError(
-                f"{path}, line {number}: not valid JSON; delete the file and run again"
-            ) from error
+            row = json.loads(line)
+        except json.JSONDecodeError:
+            row = None
+        if not isinstance(row, dict):
+            raise UserError(f"{path}, line {number}: no JSON object; delete the file and run again")
+        rows.append(row)
     return rows
+
+
+def read_csv(
+    path: Path | str, columns: Sequence[str] = (), *, text: Sequence[str] = ("lr", "set")
+) -> pd.DataFrame:
+    """Read a table that `write_csv` wrote, which has at least these columns.
+
+    Those named in `text` are not made numbers: the spelling of a learning rate names the run, and
+    a column of evaluation sets may be empty.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, empty, cut short, no table, or lacks a column.
+    """
+    import pandas as pd
+
+    if not _read_text(path).endswith("\n"):
+        raise UserError(f"{path}: empty or cut short; delete it and run again")
+    try:
+        table = pd.read_csv(path, dtype=dict.fromkeys(text, str))
+    except ValueError as error:  # pandas' errors of reading are of this kind
+        raise UserError(
+            f"{path}: not a table ({_one_line(error)}); delete it and run again"
+        ) from error
+    return _with_columns(table, path, columns)
+
+
+def read_parquet(path: Path | str, columns: Sequence[str] = ()) -> pd.DataFrame:
+    """Read a parquet table that has at least these columns.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, empty, cut short, no table, or lacks a column.
+    """
+    import pandas as pd
+    import pyarrow as pa
+
+    check_readable(path)
+    try:
+        table = pd.read_parquet(path)
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(
+            f"{path}: not a complete parquet file ({_one_line(error)}); delete it and run again"
+        ) from error
+    return _with_columns(table, path, columns)
 
 
 def load_tensors(path: Path | str) -> dict[str, torch.Tensor]:
@@ -119,21 +217,53 @@ def load_tensors(path: Path | str) -> dict[str, torch.Tensor]:
     UserError
         If the file is missing or cut short.
     """
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    check_readable(path)
     try:
         return load_file(path)
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file; run the rule that makes it") from error
     except SafetensorError as error:
         raise UserError(
             f"{path}: cut short or damaged ({error}); delete it and run again"
         ) from error
 
 
+def check_readable(path: Path | str, rule: str = "that makes it") -> None:
+    """Let the system say why a file cannot be opened: libraries say something else, or nothing.
+
+    Raises
+    ------
+    UserError
+        If the file is missing.
+    OSError
+        If it is a folder, or may not be read.
+    """
+    try:
+        with Path(path).open("rb"):
+            pass
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file; run the rule {rule}") from error
+
+
 def _read_text(path: Path | str) -> str:
+    check_readable(path)
     try:
         return Path(path).read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file; run the rule that makes it") from error
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path}: not UTF-8 at byte {error.start}; delete it and run again"
+        ) from error
+
+
+def _with_columns(table: pd.DataFrame, path: Path | str, columns: Sequence[str]) -> pd.DataFrame:
+    missing = [name for name in columns if name not in table]
+    if missing:
+        raise UserError(
+            f"{path}: another table than it should be, it has no column {missing[0]!r}; "
+            "delete it and run again"
+        )
+    return table
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -7,15 +7,20 @@ from pathlib import Path
 import pandas as pd
 
 from lorasb.evaluation.score import ITEM_COLUMNS, WHOLE
-from lorasb.files import atomic, write_csv
-from lorasb.study.cells import Cell
+from lorasb.files import atomic, read_csv, read_parquet, write_csv
+from lorasb.probes import gradients, spectra, updates
 from lorasb.study.paths import DIRECTIONS, GRADIENT_PROBES, SPECTRA, TABLES
 from lorasb.study.study import Study
 from lorasb.tidy.data import data_rows
 from lorasb.tidy.runs import losses, run_row
 from lorasb.tidy.tables import present, read_scores, score_folders
 
-JOINED = {"directions": DIRECTIONS, "gradients": GRADIENT_PROBES, "spectra": SPECTRA}
+# table of a study -> the files that it is joined from, and their columns
+JOINED = {
+    "directions": (DIRECTIONS, updates.COLUMNS),
+    "gradients": (GRADIENT_PROBES, gradients.COLUMNS),
+    "spectra": (SPECTRA, spectra.COLUMNS),
+}
 
 
 def collect(study: str, *, available: bool = False) -> None:
@@ -30,15 +35,13 @@ def collect(study: str, *, available: bool = False) -> None:
     write_csv(tables / "scores.csv", scores)
     write_csv(tables / "losses.csv", losses(done))
     write_csv(tables / "data.csv", data_rows(cells))
-    for name, pattern in JOINED.items():
-        write_csv(tables / f"{name}.csv", _joined(cells, pattern, available=available))
-    items = [pd.read_parquet(folder / "test.items.parquet") for folder in score_folders(cells)]
+    for name, (pattern, columns) in JOINED.items():
+        paths = dict.fromkeys(cell.path(pattern) for cell in cells)
+        joined = [read_csv(path, columns) for path in paths if path.exists() or not available]
+        write_csv(tables / f"{name}.csv", pd.concat(joined, ignore_index=True))
+    # tables written before there were sets lack their column
+    known = [name for name in ITEM_COLUMNS if name != "set"]
+    items = [read_parquet(folder / "test.items.parquet", known) for folder in score_folders(cells)]
     with atomic(tables / "items.parquet") as partial:
         table = pd.concat(items, ignore_index=True).reindex(columns=ITEM_COLUMNS)
         table.fillna({"set": WHOLE}).to_parquet(partial, index=False)
-
-
-def _joined(cells: list[Cell], pattern: str, *, available: bool) -> pd.DataFrame:
-    paths = dict.fromkeys(cell.path(pattern) for cell in cells)
-    tables = [pd.read_csv(path) for path in paths if path.exists() or not available]
-    return pd.concat(tables, ignore_index=True)

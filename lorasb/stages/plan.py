@@ -12,11 +12,12 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import pandas as pd
 
 from lorasb.errors import UserError
-from lorasb.files import read_json
+from lorasb.files import read_record
 from lorasb.methods.counts import Counts
 from lorasb.models.load import skeleton
 from lorasb.start.gradients import FLOAT32_BYTES
@@ -130,10 +131,15 @@ def _manifest(cell: Cell) -> Path:
     return cell.path(DATA) / "manifest.json"
 
 
+def _training_split(cell: Cell) -> dict[str, Any]:
+    split: dict[str, Any] = read_record(_manifest(cell), "splits")["splits"]["train"]
+    return split
+
+
 def _training_rows(cell: Cell, resolved: Resolved) -> int:
     """Rows of the prepared split, else as the task's file has them; 0 where steps are given."""
     if _manifest(cell).exists():
-        return int(read_json(_manifest(cell))["splits"]["train"]["rows"])
+        return int(_training_split(cell)["rows"])
     rows = resolved.task.training_rows
     if rows is None and resolved.settings["training"]["steps"] is None:
         raise UserError(
@@ -146,14 +152,18 @@ def _training_rows(cell: Cell, resolved: Resolved) -> int:
 def _length(cell: Cell, resolved: Resolved) -> int:
     """Tokens of a training row: the median, or at most so many."""
     if _manifest(cell).exists():
-        return round(read_json(_manifest(cell))["splits"]["train"]["tokens"]["median"])
+        return round(_training_split(cell)["tokens"]["median"])
     return int(resolved.settings["training"]["max_length"])
 
 
 def _measured_speed(cells: list[Cell]) -> float | None:
     """Median tokens a second of the cells that have run."""
     timings = [cell.folder / "timing.json" for cell in cells]
-    speeds = [read_json(path)["tokens_per_second"] for path in timings if path.exists()]
+    speeds = [
+        read_record(path, "tokens_per_second")["tokens_per_second"]
+        for path in timings
+        if path.exists()
+    ]
     return median(speeds) if speeds and None not in speeds else None
 
 

@@ -7,13 +7,12 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
 from lorasb.errors import UserError
-from lorasb.files import atomic_folder, read_json, write_json
+from lorasb.files import atomic_folder, read_csv, read_record, write_json
 from lorasb.study.cells import Cell
 from lorasb.study.hashes import stale_rates
 from lorasb.study.paths import FIGURES, TABLES
@@ -88,8 +87,7 @@ def copy_release(folder: Path, target: Path, *, large: bool = False) -> None:
 def _copy(path: Path, target: Path) -> Path:
     """Copy one file; returns where it lies."""
     if path.suffix == ".csv" and path.stat().st_size > LARGEST_CSV:
-        # text, since the spelling of a learning rate names the run
-        table = pd.read_csv(path, dtype={"lr": str})
+        table = read_csv(path, text=["lr"])
         target = target.with_suffix(".parquet")
         _write_parquet(pa.Table.from_pandas(table, preserve_index=False), target)
     elif path.suffix == ".parquet":
@@ -137,7 +135,8 @@ def _origins(cells: list[Cell]) -> list[dict[str, Any]]:
     number: Counter[str] = Counter()
     for cell in cells:
         path = _provenance(cell)
-        origin = {key: value for key, value in read_json(path).items() if key != "cell_hash"}
+        origin = read_record(path, "uncommitted_changes")
+        origin.pop("cell_hash", None)
         if origin["uncommitted_changes"]:
             raise UserError(
                 f"{path}: the cell was run from code that is not committed; "

@@ -7,7 +7,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,8 @@ def train(cell: Cell, cell_hash: str | None = None) -> None:
         try:
             _train(study, cell, found)
         except Exception as error:
-            write_json(failure, {"reason": f"{error or type(error).__name__}"})
+            with suppress(OSError):  # on a full disk, what failed first is what matters
+                write_json(failure, {"reason": f"{error or type(error).__name__}"})
             raise
         failure.unlink(missing_ok=True)
         shutil.rmtree(cell.folder / "checkpoints", ignore_errors=True)

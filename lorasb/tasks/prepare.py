@@ -15,7 +15,7 @@ from datasets import Dataset, Features, List, Value, concatenate_datasets
 from transformers import PreTrainedTokenizerBase
 
 from lorasb.errors import UserError
-from lorasb.files import atomic, write_json
+from lorasb.files import atomic, check_readable, write_json
 from lorasb.start.gradients import IGNORED
 from lorasb.tasks.answers import EXTRACTORS
 from lorasb.tasks.overlap import Part, Tally, drop_overlap
@@ -89,10 +89,9 @@ def read_split(path: Path) -> Dataset:
     UserError
         If the file is missing or damaged.
     """
+    check_readable(path, "'prepare_task'")
     try:
         return Dataset(pq.read_table(path))
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file; run the rule 'prepare_task'") from error
     except (pa.ArrowInvalid, OSError) as error:
         raise UserError(
             f"{path}: not a complete parquet file; delete it and run the rule 'prepare_task' again"

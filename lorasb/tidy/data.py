@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from lorasb.evaluation.score import WHOLE
-from lorasb.files import read_json
+from lorasb.files import read_record
 from lorasb.study.cells import Cell
 from lorasb.study.paths import DATA
 from lorasb.tasks.task import SPLITS
@@ -27,7 +27,7 @@ def data_rows(cells: list[Cell]) -> pd.DataFrame:
     """
     found = []
     for model, task, folder in dict.fromkeys((c.model, c.task, c.path(DATA)) for c in cells):
-        splits = read_json(folder / "manifest.json")["splits"]
+        splits = read_record(folder / "manifest.json", "splits")["splits"]
         for split in SPLITS:
             names = {"model": model, "task": task, "split": split}
             parts = {WHOLE: splits[split], **splits[split].get("sets", {})}

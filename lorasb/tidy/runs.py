@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from lorasb.files import read_json, read_jsonl
+from lorasb.files import read_jsonl, read_record
 from lorasb.methods.counts import Counts
 from lorasb.methods.method import NEEDS_GRADIENT
 from lorasb.start.gradients import FLOAT32_BYTES
@@ -71,28 +71,28 @@ def _count_columns(counts: Counts) -> dict[str, Any]:
 
 
 def _cost_columns(study: Study, cell: Cell) -> dict[str, Any]:
-    timing = read_json(cell.folder / "timing.json")
+    training = ("train_seconds", "peak_memory_bytes", "tokens_per_second")
+    timing = read_record(cell.folder / "timing.json", *training)
     needs = study.variants[cell.variant].method.needs
     gradient = factors = 0.0
     if needs & NEEDS_GRADIENT:
-        gradient = _start_seconds(study.start_file(cell, "gradient"))
+        gradient = _seconds(study.start_file(cell, "gradient").with_suffix(".json"))
     for need in needs & {"gradient_factors", "weight_factors"}:
-        factors += _start_seconds(study.start_file(cell, need))
+        factors += _seconds(study.start_file(cell, need).with_suffix(".json"))
     return {
         "gradient_seconds": gradient,
         "factorize_seconds": factors,
         "train_seconds": timing["train_seconds"],
-        "predict_seconds": read_json(cell.folder / "predict_timing.json")["seconds"],
+        "predict_seconds": _seconds(cell.folder / "predict_timing.json"),
         "peak_memory_bytes": timing["peak_memory_bytes"],
         "tokens_per_second": timing["tokens_per_second"],
     }
 
 
-def _start_seconds(path: Path) -> float:
-    """What a file of a start cost, which the file of the same name beside it says."""
-    return float(read_json(path.with_suffix(".json"))["seconds"])
+def _seconds(path: Path) -> float:
+    return float(read_record(path, "seconds")["seconds"])
 
 
 def _reason(cell: Cell) -> str:
     path = cell.folder / "failed.json"
-    return str(read_json(path)["reason"]) if path.exists() else "not run"
+    return str(read_record(path, "reason")["reason"]) if path.exists() else "not run"

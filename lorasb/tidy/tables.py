@@ -8,18 +8,16 @@ import pandas as pd
 
 from lorasb.errors import UserError
 from lorasb.evaluation.score import METRIC_COLUMNS
+from lorasb.files import read_csv
 from lorasb.study.cells import Cell
 from lorasb.study.paths import SCORES
 
 
 def read_scores(cells: list[Cell], split: str) -> pd.DataFrame:
     """Every metric of the cells on a split."""
-    # the learning rate is a name, not a number
-    tables = [
-        pd.read_csv(folder / f"{split}.metrics.csv", dtype={"lr": str, "set": str})
-        for folder in score_folders(cells)
-    ]
     # tables written before there were sets lack their column
+    known = [name for name in METRIC_COLUMNS if name != "set"]
+    tables = [read_csv(folder / f"{split}.metrics.csv", known) for folder in score_folders(cells)]
     return pd.concat(tables, ignore_index=True).reindex(columns=METRIC_COLUMNS)
 
 

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch.utils.data import Dataset
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
+from lorasb.errors import UserError
 from lorasb.files import read_json
 from lorasb.methods.method import Method
 from lorasb.training.callbacks import Keeper, Progress, StopOnNan
@@ -128,6 +130,16 @@ class _CellTrainer(Trainer):
             self.model, self.args.learning_rate, self.args.weight_decay
         )
         return self.optimizer
+
+    def _save_checkpoint(self, *arguments: Any) -> None:
+        try:
+            super()._save_checkpoint(*arguments)
+        except (RuntimeError, SafetensorError) as error:
+            # torch does not pass on what the system said
+            raise UserError(
+                f"{self.args.output_dir}: a checkpoint cannot be written "
+                f"({' '.join(str(error).split())}); make room, then give the same command again"
+            ) from error
 
     def compute_loss(
         self,

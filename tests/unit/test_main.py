@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
+import signal
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,6 +19,7 @@ import lorasb
 from lorasb.__main__ import VERBS, main
 from lorasb.study.study import Study
 
+ROOT = Path(__file__).resolve().parents[2]
 CELL = ["--study", "quickstart", "--model", "quickstart-llama", "--task", "world", "--seed", "0"]
 GRADIENT = [*CELL, "--samples", "8"]
 TRAIN = ["train", *CELL, "--variant", "lora-sb", "--rank", "4", "--lr", "1e-2"]
@@ -175,3 +181,110 @@ def test_loss_that_is_not_finite(prepared, capsys):
     assert "error: training: loss is nan at step 1" in capsys.readouterr().err
     (failed,) = (prepared / "results").rglob("failed.json")
     assert "a lower one would be right" in json.loads(failed.read_text())["reason"]
+
+
+WORKS = """
+import sys, time
+from pathlib import Path
+from lorasb import __main__ as door
+from lorasb.files import atomic, atomic_folder
+
+def count(model: str) -> None:
+    with atomic_folder("folder") as folder, atomic("file") as partial:
+        partial.touch()
+        print("works", flush=True)
+        time.sleep(60)
+
+door._function = lambda name: count
+sys.exit(door.main(["count", "--model", "x"]))
+"""
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signal_is_a_line_and_a_status_and_leaves_nothing_half_written(tmp_path, number, status):
+    running = subprocess.Popen(
+        [sys.executable, "-c", WORKS],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert running.stdout.readline() == "works\n"
+    assert len(list(tmp_path.iterdir())) == 2
+    running.send_signal(number)
+    _, said = running.communicate(timeout=30)
+    assert said == f"lorasb count: ended by {number.name}; give the same command again to go on\n"
+    assert running.returncode == status
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_signals_are_as_before_after_a_verb(capsys):
+    before = signal.getsignal(signal.SIGTERM)
+    assert main(COUNT) == 0
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+COUNT = ["count", "--model", "quickstart-llama", "--method", "lora-sb", "--rank", "4"]
+COUNTS = [sys.executable, "-m", "lorasb", *COUNT]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_output_that_finds_no_room():
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            COUNTS, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 1
+    assert done.stderr.startswith("lorasb count: error: no space left on device; make room")
+    assert done.stderr.count("\n") == 1
+
+
+def test_reader_that_has_gone_ends_it_without_a_word():
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        COUNTS, cwd=ROOT, stdout=writing, stderr=subprocess.PIPE, text=True, check=False
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_closed_streams_are_no_error():
+    words = " ".join(COUNTS)
+    done = subprocess.run(["sh", "-c", f"{words} >&-"], cwd=ROOT, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    wrong = f"{words.replace('quickstart', 'quickstrat')} 2>&-"
+    assert subprocess.run(["sh", "-c", wrong], cwd=ROOT, check=False).returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (PermissionError(errno.EACCES, "", "results/a"), "results/a: permission denied; change"),
+        (OSError(errno.EROFS, "", "results/a"), "results/a: read-only file system; change"),
+        (FileNotFoundError(errno.ENOENT, "", "/home/x"), "/home/x: no such file or directory"),
+    ],
+)
+def test_what_the_system_refuses_is_a_line(monkeypatch, capsys, error, line):
+    def refused(*arguments):
+        raise error
+
+    monkeypatch.setattr("lorasb.stages.count.count_report", refused)
+    assert fails(capsys, COUNT).startswith(f"lorasb count: error: {line}")
+
+
+def test_fault_of_the_code_keeps_its_traceback(monkeypatch):
+    def faulty(*arguments):
+        raise OSError("what a library says")
+
+    monkeypatch.setattr("lorasb.stages.count.count_report", faulty)
+    with pytest.raises(OSError, match="what a library says"):
+        main(COUNT)
+
+
+def test_file_in_the_place_of_the_results(project, capsys):
+    (project / "results").touch()
+    message = fails(capsys, ["check-exact-claims", "--study", "quickstart"])
+    assert "results: not a directory; move away what is there" in message
+    assert (project / "results").read_bytes() == b""

@@ -100,6 +100,16 @@ def test_continuing_skips_what_is_done(tmp_path):
     run(tmp_path, KillAt(5))
 
 
+def test_full_disk_is_a_line_and_the_run_goes_on_once_there_is_room(tmp_path, file_size_limit):
+    expected, _ = run(tmp_path / "whole")
+    file_size_limit(3000)
+    with pytest.raises(UserError, match=r"cut: a checkpoint cannot be written .*; make room"):
+        run(tmp_path / "cut")
+    file_size_limit(10**9)
+    model, _ = run(tmp_path / "cut")
+    assert torch.equal(model.layer.weight, expected.layer.weight)
+
+
 def test_checkpoint_without_marker_is_not_used(tmp_path):
     with pytest.raises(KilledError):
         run(tmp_path, KillAt(9))
