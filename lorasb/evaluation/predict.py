@@ -71,11 +71,11 @@ def predict(
         for chosen in _batches(rows, batch_size):
             batch = collate([rows[index] for index in chosen])
             batch = {name: value.to(device) for name, value in batch.items() if name != "labels"}
-            if isinstance(task, GenerationTask):
-                part = task.part(rows[chosen[0]].get("set"))
+            part = task.part(rows[chosen[0]].get("set"))
+            if isinstance(part, GenerationTask):
                 outputs: list[Any] = _generate(model, tokenizer, batch, part)
             else:
-                outputs = _classify(model, batch, task)
+                outputs = _classify(model, batch, part)
             found.update(zip(chosen, outputs, strict=True))
             bar.update(len(chosen))
     gold = "answer" if generates else "labels"

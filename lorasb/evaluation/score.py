@@ -105,9 +105,8 @@ def _score_sets(
     items: list[Row] = []
     sizes: dict[str, int] = {}
     for name in dict.fromkeys(sets.values()):
-        part = task.part(name) if isinstance(task, GenerationTask) else task
         chosen = [row for row in predictions if sets[row["item"]] == name]
-        tables[name], scored = score_rows(part, chosen)
+        tables[name], scored = score_rows(task.part(name), chosen)
         sizes[name] = len(scored)
         items += [{"set": name, **row} for row in scored]
     if WHOLE not in tables:

@@ -100,8 +100,7 @@ def read_split(path: Path) -> Dataset:
 
 def _named(task: Task, split: str) -> Mapping[str, Task]:
     """The evaluation sets of a split; without any the task itself, whose name is empty."""
-    sets = isinstance(task, GenerationTask) and split == "test" and task.sets
-    return sets or {"": task}
+    return (split == "test" and task.sets) or {"": task}
 
 
 def _encode_whole(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from string import Formatter
 from typing import TYPE_CHECKING, Any
 
@@ -106,6 +106,8 @@ class Task(ABC):
     primary: str
     # of the task head; 1 for regression, and for generation, which has none
     num_labels: int = 1
+    # evaluation sets by name, each with a test split alone; without them the task itself has one
+    sets: Mapping[str, Task] = field(default_factory=dict)
 
     @staticmethod
     def from_config(name: str, data: Mapping[str, Any], where: str = "") -> Task:
@@ -144,9 +146,16 @@ class Task(ABC):
 
     @property
     def dropped(self) -> dict[str, str]:
-        """The splits that have training rows dropped, and by what form of the rows."""
+        """Splits and sets that have training rows dropped, and by what form of the rows."""
         forms = {name: spec.drop_overlap for name, spec in self.splits.items() if spec.rows != 0}
+        forms |= {
+            f"test.{name}": one.splits["test"].drop_overlap for name, one in self.sets.items()
+        }
         return {name: form for name, form in forms.items() if form != KEEP}
+
+    def part(self, name: str | None) -> Task:
+        """The evaluation set of that name; the task itself where a row has none."""
+        return self.sets[name] if name else self
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,8 +171,6 @@ class GenerationTask(Task):
     sampling: Sampling | None
     # "strict" and "flexible"
     answers: Mapping[str, Rule]
-    # evaluation sets by name, each with a test split alone; without them the task itself has one
-    sets: Mapping[str, GenerationTask]
 
     @property
     def inputs(self) -> list[str]:
@@ -174,16 +181,6 @@ class GenerationTask(Task):
     def columns(self) -> list[str]:
         """The columns that the two templates name."""
         return fields(self.prompt + self.answer)
-
-    def part(self, name: str | None) -> GenerationTask:
-        """The evaluation set of that name; the task itself where a row has none."""
-        return self.sets[name] if name else self
-
-    @property
-    def dropped(self) -> dict[str, str]:
-        """As of any task, and of its evaluation sets by their names."""
-        sets = {name: form for name, one in self.sets.items() for form in one.dropped.values()}
-        return super().dropped | sets
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,6 +219,7 @@ def _task(name: str, data: Mapping[str, Any], splits: Mapping[str, Any]) -> Task
         "splits": _splits(splits),
         "metrics": tuple(data["metrics"]),
         "primary": data["primary"],
+        "sets": {one: _set(f"{name}/{one}", data, own) for one, own in sets.items()},
     }
     if data["kind"] == "generation":
         return GenerationTask(
@@ -232,7 +230,6 @@ def _task(name: str, data: Mapping[str, Any], splits: Mapping[str, Any]) -> Task
             stop=tuple(data.get("stop", ())),
             sampling=Sampling(**data["sampling"]) if "sampling" in data else None,
             answers={role: _rule(rule) for role, rule in data["answers"].items()},
-            sets={one: _set(f"{name}/{one}", data, own) for one, own in sets.items()},
         )
     return LabelledTask(
         **common,
@@ -242,11 +239,9 @@ def _task(name: str, data: Mapping[str, Any], splits: Mapping[str, Any]) -> Task
     )
 
 
-def _set(name: str, data: Mapping[str, Any], own: Mapping[str, Any]) -> GenerationTask:
+def _set(name: str, data: Mapping[str, Any], own: Mapping[str, Any]) -> Task:
     """One evaluation set: what it states itself, and the rest as the task has it."""
-    task = _task(name, {**data, **own}, {"test": own})
-    assert isinstance(task, GenerationTask)
-    return task
+    return _task(name, {**data, **own}, {"test": own})
 
 
 def _source(data: Mapping[str, Any]) -> Source:

@@ -20,7 +20,14 @@ from lorasb.evaluation.score import (
 from lorasb.files import read_jsonl, write_jsonl
 from lorasb.tasks.prepare import write_prepared
 from lorasb.tasks.task import Task
-from tests.unit.text import generation_task, labelled_task, regression_task, sets_task
+from tests.unit.text import (
+    LABELLED,
+    SET,
+    generation_task,
+    labelled_task,
+    regression_task,
+    sets_task,
+)
 
 ANSWERS = ["1 + 2 = 3 .", "5 .", "7 ."]
 
@@ -229,6 +236,23 @@ def test_each_evaluation_set_has_its_score_and_the_split_their_mean(tmp_path):
     assert primary_value(other, replies, path) == pytest.approx(np.mean(strict))
     assert items["set"].tolist() == sets * 2
     assert items["correct"].tolist() == [1.0, 1.0, 0.0, 1.0, 0.0] + [1.0] * 5
+
+
+def test_a_labelled_task_with_sets_has_the_mean_of_theirs(tmp_path):
+    task = labelled_task(
+        splits=LABELLED["splits"] | {"test": {"sets": {"matched": SET, "mismatched": SET}}}
+    )
+    sets = ["matched"] * 4 + ["mismatched"] * 2
+    labels = [0, 1, 1, 0, 1, 0]
+    study = Study(tmp_path, task, {"item": list(range(6)), "labels": labels, "set": sets})
+    study.add(rows([0, 1, 1, 1, 1, 1], labels))
+    metrics, items = study.score()
+    assert metrics.fillna({"set": ""})[["set", "value", "items"]].values.tolist() == [
+        ["", (3 / 4 + 1 / 2) / 2, 6],
+        ["matched", 3 / 4, 4],
+        ["mismatched", 1 / 2, 2],
+    ]
+    assert items["correct"].tolist() == [1.0, 1.0, 1.0, 0.0, 1.0, 0.0]
 
 
 @pytest.mark.parametrize(

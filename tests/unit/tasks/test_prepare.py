@@ -22,6 +22,7 @@ from tests.unit.text import (
     GENERATED,
     LABELLED,
     SEPARATOR,
+    SET,
     SETS,
     START,
     generation_task,
@@ -147,6 +148,22 @@ def test_evaluation_sets_follow_each_other_in_the_test_split(monkeypatch, tmp_pa
         "long": {"min": 2, "median": 2, "max": 3, "total": 7},
     }
     assert facts["tokens"]["total"] == 11
+
+
+@pytest.mark.parametrize("task", [labelled_task, regression_task])
+def test_labelled_tasks_have_sets_too(task, monkeypatch, tmp_path):
+    texts(monkeypatch, sentence=[f"w{row}" for row in range(5, 14)], label=[0, 1, 0] * 3)
+    sets = {"test": {"sets": {"one": SET, "two": SET | {"rows": 4}}}}
+    prepared = prepare(
+        task(splits=LABELLED["splits"] | sets), word_tokenizer(), max_length=9, seed=0
+    )
+    write_prepared(*prepared, tmp_path)
+    test = read_split(tmp_path / "test.parquet")
+    assert test["set"] == ["one"] * 9 + ["two"] * 4
+    assert len(set(test["item"])) == 13
+    assert test.features["labels"] == prepared[0]["train"].features["labels"]
+    facts = prepared[1]["splits"]["test"]
+    assert (facts["rows"], facts["sets"]["two"]["rows"]) == (13, 4)
 
 
 def test_no_row_left_is_an_error(generated):

@@ -50,6 +50,15 @@ def test_the_protocol_of_glue():
         assert task.splits["selection"].origin == task.splits["train"].origin == "train"
 
 
+def test_labelled_tasks_have_sets_too():
+    task = Task.from_config("mnli", config.load_task_config("mnli"))
+    origins = {name: one.splits["test"].origin for name, one in task.sets.items()}
+    assert origins == {"matched": "validation_matched", "mismatched": "validation_mismatched"}
+    assert {one.num_labels for one in task.sets.values()} == {3}
+    own = SET | {"columns": {"text": ["a", "b"], "label": "gold"}}
+    assert labelled_task(**with_sets(own=own)).part("own").columns == ["a", "b", "gold"]
+
+
 def test_columns_are_those_that_the_templates_name():
     task = generation_task(prompt="{query} {query} {{literal}}", answer="so: {response}")
     assert task.columns == ["query", "response"]
@@ -198,7 +207,11 @@ def with_sets(**sets):
             {"splits": HUB_SPLITS | {"train": {"from": "train", "rows": 3, "take": "last"}}},
             "splits.train.take: 'last' is not one of",
         ),
-        (LABELLED, with_sets(one=SET), "unknown key 'sets'; known: drop_overlap, from"),
+        (
+            LABELLED,
+            with_sets(one=SET | {"prompt": "{a}"}),
+            "unknown key 'prompt'; known: columns, d",
+        ),
         (SETS, with_sets(), "splits.test.sets: {} should be non-empty"),
         (SETS, with_sets(One=SET), "'One' does not match"),
         (SETS, with_sets(one=SET | {"metrics": []}), "unknown key 'metrics'; known: answer"),
