@@ -1,10 +1,17 @@
-"""Full fine-tuning: every weight is trained."""
+"""Full fine-tuning: every weight is trained.
+
+Weights are held in float32 whatever the dtype of the base model: in bfloat16 most updates are too
+small to change a weight. The argument `weights: base` holds them in the model's own dtype instead,
+for models that do not fit otherwise; in bfloat16 a compensated (Kahan) sum then keeps what each
+step's rounding cuts off, while gradients and moments have 8 bits too.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 from lorasb.errors import UserError
 from lorasb.methods.method import Context, Method, Network
@@ -15,25 +22,34 @@ if TYPE_CHECKING:
 
     from lorasb.methods.counts import Counts
 
+Weights = Literal["float32", "base"]
+
 
 class Full(Method):
-    """Trains all weights; stores a whole model."""
+    """Trains all weights; stores a whole model. Argument: `weights`, "float32" or "base"."""
 
     has_rank = False
 
+    def __init__(self, weights: Weights = "float32") -> None:
+        super().__init__()
+        if weights not in get_args(Weights):
+            known = ", ".join(get_args(Weights))
+            raise UserError(f"arguments.weights: '{weights}' is unknown; known: {known}")
+        self.weights: Weights = weights
+
     def attach(self, model: PreTrainedModel, context: Context) -> Network:
         """Make every weight trainable."""
-        model.requires_grad_(True)
-        return model
+        return self._held(model).requires_grad_(True)
 
     def save(self, model: Network, folder: Path) -> None:
-        """Write the whole model in transformers' format."""
+        """Write the whole model in transformers' format, in the dtype that was trained."""
         model.save_pretrained(folder)
 
     def load(self, model: PreTrainedModel, folder: Path) -> Network:
         """Read the whole model back into `model`."""
         from lorasb.files import load_tensors
 
+        model = self._held(model)
         # tied weights are stored once
         missing, unexpected = model.load_state_dict(
             load_tensors(folder / "model.safetensors"), strict=False
@@ -52,11 +68,51 @@ class Full(Method):
             for name, weight in base.items()
         }
 
+    def optimizer(
+        self, model: Network, learning_rate: float, weight_decay: float
+    ) -> torch.optim.Optimizer:
+        """AdamW; of optimi, with a Kahan sum for bfloat16, where weights are held as in the base.
+
+        Raises
+        ------
+        UserError
+            If that is asked for and optimi is not installed.
+        """
+        if self.weights == "float32":
+            return super().optimizer(model, learning_rate, weight_decay)
+        try:
+            import optimi  # type: ignore[import-not-found]
+        except ImportError as error:
+            raise UserError(
+                "arguments.weights: base needs optimi; pip install torch-optimi"
+            ) from error
+        # foreach and triton: one sum for all devices
+        return optimi.AdamW(
+            list(model.parameters()),
+            lr=learning_rate,
+            weight_decay=weight_decay,
+            betas=(0.9, 0.999),
+            eps=1e-8,
+            foreach=False,
+            triton=False,
+        )
+
     def count(self, shapes: Mapping[str, tuple[int, int]], rank: int, base_params: int) -> Counts:
         """Everything is trained, and a whole model is stored."""
         from lorasb.methods import counts
 
-        return counts.full(shapes, base_params)
+        whole = counts.full(shapes, base_params)
+        # the Kahan sum keeps one number more
+        return whole if self.weights == "float32" else replace(whole, adapter_state=3 * base_params)
+
+    def bytes_a_number(self, base_bytes: int) -> int:
+        """Those of float32 or of the base."""
+        return super().bytes_a_number(base_bytes) if self.weights == "float32" else base_bytes
+
+    def _held(self, model: PreTrainedModel) -> PreTrainedModel:
+        from lorasb.models.precision import lower
+
+        return model.float() if self.weights == "float32" and lower(model) else model
 
 
 METHOD = Full

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from lorasb.models.spec import FLOAT32_BYTES
+
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
@@ -82,6 +84,10 @@ class Method(ABC):
     @abstractmethod
     def count(self, shapes: Mapping[str, tuple[int, int]], rank: int, base_params: int) -> Counts:
         """Closed-form parameter counts for adapted weights of these shapes (out, in)."""
+
+    def bytes_a_number(self, base_bytes: int) -> int:
+        """Bytes of a trained number, as of its gradient and moments; the base has `base_bytes`."""
+        return FLOAT32_BYTES
 
     def optimizer(
         self, model: Network, learning_rate: float, weight_decay: float

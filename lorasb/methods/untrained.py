@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lorasb.methods.full import Full
@@ -22,6 +23,13 @@ class BaseModel(Full):
     def attach(self, model: PreTrainedModel, context: Context) -> Network:
         """Freeze every weight."""
         model.requires_grad_(False)
+        return model
+
+    def save(self, model: Network, folder: Path) -> None:
+        """Write nothing: the base model and the seed of its head give all of it."""
+
+    def load(self, model: PreTrainedModel, folder: Path) -> Network:
+        """The base model."""
         return model
 
     def count(self, shapes: Mapping[str, tuple[int, int]], rank: int, base_params: int) -> Counts:

@@ -16,6 +16,7 @@ Kind = Literal["generation", "classification", "regression"]
 
 
 DTYPES = ("float32", "bfloat16")
+FLOAT32_BYTES = 4
 
 
 @dataclass(frozen=True)

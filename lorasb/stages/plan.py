@@ -90,9 +90,10 @@ def planned(study: Study, teraflops: float = TERAFLOPS) -> pd.DataFrame:
 def _row(study: Study, cells: list[Cell], size: Size, teraflops: float) -> dict[str, object]:
     cell = cells[0]
     resolved = study.resolved(cell.model, cell.task)
-    counts = cell_counts(study, cell)
+    counts, method = cell_counts(study, cell), study.variants[cell.variant].method
+    number = method.bytes_a_number(size.dtype_bytes)
     steps, length = 0, _length(cell, resolved)
-    if study.variants[cell.variant].method.trains:
+    if method.trains:
         steps = total_steps(resolved.settings, _training_rows(cell, resolved))
     training = resolved.settings["training"]
     sequences = training["batch_size"] * training["gradient_accumulation"]
@@ -110,8 +111,8 @@ def _row(study: Study, cells: list[Cell], size: Size, teraflops: float) -> dict[
         "tokens": tokens,
         "gpu_hours": len(cells) * tokens / speed / HOUR,
         "speed": "measured" if measured else "stated",
-        "memory_gb": _memory(size, counts, training["batch_size"] * length) / 1e9,
-        "disk_gb": len(cells) * FLOAT32_BYTES * (counts.stored + counts.task_head) / 1e9,
+        "memory_gb": _memory(size, counts, number, training["batch_size"] * length) / 1e9,
+        "disk_gb": len(cells) * number * (counts.stored + counts.task_head) / 1e9,
     }
 
 
@@ -167,13 +168,11 @@ def _measured_speed(cells: list[Cell]) -> float | None:
     return median(speeds) if speeds and None not in speeds else None
 
 
-def _memory(size: Size, counts: Counts, tokens: int) -> float:
+def _memory(size: Size, counts: Counts, number: int, tokens: int) -> float:
     """Bytes of weights, trained numbers with gradient and moments, and kept activations."""
-    trained = counts.trainable_with_task_head
-    number = size.dtype_bytes if counts.whole_model else FLOAT32_BYTES
-    copies = 1 if counts.whole_model else 2  # an adapter's values come on top of the base's
-    numbers = copies * trained + counts.optimizer_state
-    weights = size.parameters * size.dtype_bytes + number * numbers
+    frozen = 0 if counts.whole_model and counts.trainable else size.parameters * size.dtype_bytes
+    trained = number * (2 * counts.trainable_with_task_head + counts.optimizer_state)
+    weights = frozen + trained
     activations = ACTIVATION_BYTES * size.dtype_bytes / 2 * size.width * size.layers
     logits = 2 * FLOAT32_BYTES * size.vocabulary  # and their gradient, in float32
     return weights + tokens * (activations + logits)

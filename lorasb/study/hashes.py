@@ -103,6 +103,7 @@ def _point_key(study: Study, point: Point) -> list[Any]:
         variant.arguments,
         point.rank,
         *_prediction_key(study, task),
+        *_precision_key(study, point),
     ]
     if "gradient" in needs:
         key.append(gradient_hash(study, model, task, samples))
@@ -126,6 +127,15 @@ def _prediction_key(study: Study, task: str) -> list[Any]:
         # draws are made for a batch at a time
         key.append(prediction["batch_size"])
     return key
+
+
+def _precision_key(study: Study, point: Point) -> list[Any]:
+    """What was held in bfloat16 as its model until it was held in float32: all but adapters."""
+    if study.models[point.model].dtype == "float32":
+        return []
+    method = study.variants[point.variant].method
+    has_head = bool(study.models[point.model].head_modules(study.tasks[point.task].kind))
+    return ["float32"] if method.trains and (has_head or not method.has_rank) else []
 
 
 def _start_key(study: Study, task: str) -> list[Any]:

@@ -11,7 +11,6 @@ import pandas as pd
 from lorasb.files import read_jsonl, read_record
 from lorasb.methods.counts import Counts
 from lorasb.methods.method import NEEDS_GRADIENT
-from lorasb.start.gradients import FLOAT32_BYTES
 from lorasb.study.cells import Cell
 from lorasb.study.counts import cell_counts
 from lorasb.study.study import Study
@@ -36,7 +35,8 @@ def run_row(study: Study, cell: Cell, scores: pd.DataFrame) -> dict[str, Any]:
         "metric": metric,
         "score": score,
     }
-    counts = _count_columns(cell_counts(study, cell))
+    number = variant.method.bytes_a_number(study.models[cell.model].torch_dtype.itemsize)
+    counts = _count_columns(cell_counts(study, cell), number)
     return row | counts | ({} if failed else _cost_columns(study, cell))
 
 
@@ -59,14 +59,15 @@ def _samples(study: Study, cell: Cell) -> int | None:
     return study.samples(cell.task, cell.variant)
 
 
-def _count_columns(counts: Counts) -> dict[str, Any]:
+def _count_columns(counts: Counts, number: int) -> dict[str, Any]:
+    """Counts, and bytes of so many a number."""
     return {
         "trainable_parameters": counts.trainable,
         "task_head_parameters": counts.task_head,
         "stored_parameters": counts.stored,
-        "stored_bytes": FLOAT32_BYTES * (counts.stored + counts.task_head),
+        "stored_bytes": number * (counts.stored + counts.task_head),
         "served_parameters": counts.served,
-        "optimizer_state_bytes": FLOAT32_BYTES * counts.optimizer_state,
+        "optimizer_state_bytes": number * counts.optimizer_state,
     }
 
 

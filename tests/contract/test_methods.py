@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,18 @@ from lorasb.start.factors import factorize, save_factors
 from lorasb.start.gradients import save_gradients
 from tests.unit.tiny import tiny_bert, tiny_llama
 
-VARIANTS = variants()
-RANKED = [variant for variant in VARIANTS if make_variant(variant).method.has_rank]
-TRAINED = [variant for variant in VARIANTS if make_variant(variant).method.trains]
+NAMES = variants()
+NO_OPTIMI = pytest.mark.skipif(find_spec("optimi") is None, reason="needs torch-optimi")
+
+
+def parameters(names: list[str]) -> list[Any]:
+    """Variants as parameters; that whose library is not installed is skipped."""
+    return [pytest.param(n, marks=NO_OPTIMI) if n == "full-kahan" else n for n in names]
+
+
+VARIANTS = parameters(NAMES)
+RANKED = [variant for variant in NAMES if make_variant(variant).method.has_rank]
+TRAINED = parameters([variant for variant in NAMES if make_variant(variant).method.trains])
 LLAMA_TARGETS = ["q_proj", "v_proj", "down_proj"]
 BERT_TARGETS = ["query", "attention.output.dense", "output.dense"]
 RANK = 4
@@ -178,6 +188,48 @@ def test_task_head_is_trained_and_saved(variant, tmp_path):
     assert torch.equal(logits(loaded), logits(adapted))
     head = loaded.get_base_model().classifier
     assert not torch.equal(head.weight, tiny_bert(0).classifier.weight)
+
+
+@pytest.mark.parametrize("build", [tiny_llama, tiny_bert])
+@pytest.mark.parametrize("variant", TRAINED)
+def test_what_is_trained_of_a_bfloat16_model_is_float32(variant, build, tmp_path):
+    method = make_variant(variant).method
+    targets, head = (LLAMA_TARGETS, []) if build is tiny_llama else (BERT_TARGETS, ["classifier"])
+    told = context(build(0), targets, tmp_path, task_head=head)
+    model = method.attach(build(0).bfloat16(), told)
+    dtypes = {value.dtype for value in model.parameters() if value.requires_grad}
+    assert {dtype.itemsize for dtype in dtypes} == {method.bytes_a_number(2)}
+    if method.has_rank:
+        frozen = {value.dtype for value in model.parameters() if not value.requires_grad}
+        assert torch.bfloat16 in frozen
+    optimizer = method.optimizer(model, 1e-2, 0.0)
+    for autocast in (True, False):
+        labels = torch.tensor([0, 1]) if head else inputs()["input_ids"]
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+            model(**inputs(), labels=labels).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    method.save(model, tmp_path / "adapter")
+    loaded = method.load(build(0).bfloat16(), tmp_path / "adapter")
+    assert torch.equal(logits(loaded), logits(model))
+
+
+def test_only_full_with_base_weights_trains_less_than_float32():
+    short = [v for v in NAMES if make_variant(v).method.bytes_a_number(2) != 4]
+    assert short == ["full-kahan"]
+    assert "Kahan" in make_variant("full-kahan").label
+
+
+@pytest.mark.parametrize("options", [{"bias": "all"}, {"bias": "lora_only"}])
+def test_what_a_tuner_would_train_in_bfloat16_is_refused(options, tmp_path):
+    from lorasb.errors import UserError
+
+    method = make_variant("lora").method
+    method.arguments["options"] |= options
+    told = context(tiny_bert(0), BERT_TARGETS, tmp_path)
+    assert method.attach(tiny_bert(0), told)
+    with pytest.raises(UserError, match=r"arguments.options: they train .*bias in fewer bits"):
+        method.attach(tiny_bert(0).bfloat16(), told)
 
 
 @pytest.mark.parametrize("variant", RANKED)

@@ -42,18 +42,31 @@ class PeftMethod(Method):
             raise UserError(f"arguments.options: {name}: {error}") from error
 
     def attach(self, model: PreTrainedModel, context: Context) -> Network:
-        """Wrap the model; what the tuner draws at random comes from the cell's seed."""
+        """Wrap the model; what the tuner draws at random comes from the cell's seed.
+
+        Raises
+        ------
+        UserError
+            If something besides adapters and task head would be trained in fewer bits than float32.
+        """
         import peft
         import torch
 
         from lorasb.methods.peft.dora import guard_zero_rows
         from lorasb.methods.peft.moved_start import attach_moved, starts_in_weight
+        from lorasb.models.precision import hold_in_float32, lower
         from lorasb.seeding import derive_seed
 
+        hold_in_float32(model, context.task_head)
         wrap = attach_moved if starts_in_weight(self.options) else peft.get_peft_model
         with torch.random.fork_rng():
             torch.manual_seed(derive_seed(context.seed, "adapter"))
             adapted = wrap(model, self.peft_config(context))
+        if short := lower(adapted, trained=True):
+            raise UserError(
+                f"arguments.options: they train {short[0]} in fewer bits than float32, which loses "
+                "most updates; take a model of dtype float32"
+            )
         guard_zero_rows(adapted)
         return adapted
 
@@ -82,12 +95,14 @@ class PeftMethod(Method):
 
         from lorasb.methods.peft.dora import guard_zero_rows
         from lorasb.methods.peft.moved_start import load_moved, starts_in_weight
+        from lorasb.models.precision import hold_in_float32
 
         weights = folder / "adapter_model.safetensors"
         if not weights.exists():  # PEFT would look for the folder's name on the hub
             raise UserError(f"{folder}: no readable adapter (no {weights.name}); train again")
         read = load_moved if starts_in_weight(self.options) else peft.PeftModel.from_pretrained
         try:
+            hold_in_float32(model, peft.PeftConfig.from_pretrained(folder).modules_to_save or [])
             adapted = read(model, folder)
         except (ValueError, OSError, SafetensorError) as error:
             reason = " ".join(str(error).split())

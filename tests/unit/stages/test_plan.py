@@ -58,7 +58,8 @@ def test_memory_holds_weights_moments_and_activations(study):
     found = rows(study)
     # 32 layers of width 4096, 34 bytes a token and unit; logits of 32,000 tokens twice in float32
     kept = 2 * 64 * (34 * 4096 * 32 + 2 * 4 * 32000)
-    assert found["full", 0]["memory_gb"] == pytest.approx((MISTRAL * 2 * (1 + 3) + kept) / 1e9)
+    # weights in float32 with a gradient and two moments, although the base has bfloat16
+    assert found["full", 0]["memory_gb"] == pytest.approx((MISTRAL * 4 * (1 + 3) + kept) / 1e9)
     trained = 83_886_080
     assert found["lora", 32]["memory_gb"] == pytest.approx(
         (MISTRAL * 2 + 4 * 4 * trained + kept) / 1e9

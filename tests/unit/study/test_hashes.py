@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from lorasb.config.read import names
 from lorasb.methods.method import NEEDS_GRADIENT
@@ -312,3 +313,25 @@ def test_known_numbers_of_rows_do_not_concern_the_hash(project):
     assert found() == before
     changed(project, "config/tasks/_glue.yaml", "rows: 500", "rows: 400")
     assert found() != before
+
+
+@pytest.mark.parametrize(
+    ("dtype", "model", "task", "expected"),
+    [
+        ("float32", "quickstart-llama", "world", set()),
+        ("float32", "all-minilm-l6-v2", "sst2", set()),
+        # adapters without a head were float32 all along
+        ("bfloat16", "quickstart-llama", "world", {"full"}),
+        ("bfloat16", "all-minilm-l6-v2", "sst2", {"full", "lora", "lora-sb"}),
+        ("bfloat16", "all-minilm-l6-v2", "stsb", {"full", "lora", "lora-sb"}),
+    ],
+)
+def test_what_was_trained_in_bfloat16_once_runs_again(project, dtype, model, task, expected):
+    changed(project, f"config/models/{model}.yaml", "dtype: float32", f"dtype: {dtype}")
+    path = project / STUDY
+    data = yaml.safe_load(path.read_text()) | {"models": [model], "tasks": [task]}
+    data["variants"] = {"base": {}, "full": {}, "lora": {"ranks": [8]}, "lora-sb": {"ranks": [8]}}
+    path.write_text(yaml.safe_dump(data | {"task_settings": {}}))
+    study = Study("quickstart")
+    found = {point.variant for point in study.points if hashes._precision_key(study, point)}
+    assert found == expected
