@@ -16,12 +16,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module, metadata
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lorasb.errors import UserError, refusal
-
-if TYPE_CHECKING:
-    from lorasb.study.cells import Cell
 
 
 @dataclass(frozen=True)
@@ -72,10 +69,7 @@ HELP = {
 COMPLETION = (
     "--print-completion"  # and bash, zsh or tcsh: the script that completes verbs and options
 )
-CELL_OPTIONS = {
-    **dict.fromkeys(("study", "model", "task", "variant"), str),
-    **{"rank": int, "lr": str, "seed": int},
-}
+CELL_OPTIONS = ("study", "model", "task", "variant", "rank", "lr", "seed")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -154,8 +148,13 @@ def _run(name: str, options: dict[str, Any]) -> None:
         threads = options.pop("threads")
         _prepare_machine(threads)
         options |= {"threads": threads or 1} if "threads" in parameters else {}
-    if "cell" in parameters:
-        options["cell"] = _cell({key: options.pop(key) for key in CELL_OPTIONS})
+    if "study" in options:
+        from lorasb.study.study import Study
+
+        study = Study.load(options["study"])
+        study.check(**options)
+        if "cell" in parameters:
+            options["cell"] = study.cell(**{key: options.pop(key) for key in CELL_OPTIONS})
     function(**options)
 
 
@@ -195,8 +194,8 @@ def _add_options(
     for name, parameter in parameters.items():
         optional = parameter.default is not parameter.empty
         if name == "cell":
-            for key, kind in CELL_OPTIONS.items():
-                parser.add_argument(f"--{key}", type=kind, required=True)
+            for key in CELL_OPTIONS:
+                parser.add_argument(f"--{key}", required=True)
         elif parameter.annotation is bool:
             parser.add_argument(_flag(name), action="store_true", help=HELP.get(name))
         elif name != "threads":
@@ -229,15 +228,6 @@ def _type(annotation: Any) -> type:
     """What converts an option's text; an optional one is of its first type."""
     found: type = getattr(annotation, "__args__", (annotation,))[0]
     return found
-
-
-def _cell(values: dict[str, Any]) -> Cell:
-    from lorasb.study.cells import Point
-    from lorasb.study.study import Study
-
-    study = Study.load(values["study"])
-    point = Point(*(values[name] for name in Point._fields))
-    return study.cell(point, values["lr"], values["seed"])
 
 
 if __name__ == "__main__":

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import copy
 import difflib
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, NoReturn, cast
 
 import yaml
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, FormatChecker
 from jsonschema.exceptions import best_match
+from jsonschema.validators import extend
 
+from lorasb.config.spelling import refuse_rate
 from lorasb.errors import UserError
 
 try:  # several times faster, where PyYAML was built with it
@@ -25,12 +28,14 @@ CONFIG = Path("config")
 EXTENDABLE = {"study", "task", "model"}
 # starts the name of a file that is only there to be extended
 TEMPLATE = "_"
+# above it a number no longer fits into the 64 bits that torch and numpy have for it
+LARGEST = 2.0**63
 Data = dict[str, Any]
 
 
 def load_config() -> Data:
-    """`config/config.yaml`: which study to run."""
-    return read_yaml(CONFIG / "config.yaml", "config")
+    """`config/config.yaml`: which study to run. `--config` may add keys, so none is missed here."""
+    return _parse(CONFIG / "config.yaml", "config")
 
 
 def load_defaults() -> Data:
@@ -116,23 +121,56 @@ def read_yaml(path: Path, schema: str) -> Data:
     UserError
         If the file is missing, is not YAML, repeats a key, or does not fit the schema.
     """
-    data = _parse(path)
+    data = _parse(path, schema)
     check(data, schema, str(path))
-    return cast(Data, data)
+    return data
 
 
-def _parse(path: Path) -> Any:
+def read_text(path: Path) -> str:
+    """The text of a file under `config/`.
+
+    Raises
+    ------
+    UserError
+        If there is no such file, or none that can be read as UTF-8.
+    """
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise UserError(
             f"{path}: no such file; run from the project's root, where config/ is"
         ) from error
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; it should be a file to read") from error
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise UserError(f"{path}: line {line} is not UTF-8; save the file as UTF-8") from error
+
+
+def _parse(path: Path, schema: str) -> Data:
+    """The mapping that a YAML file holds. Its numbers are checked; its keys are not yet."""
     try:
-        return yaml.load(text, Loader=_StrictLoader)
-    except yaml.YAMLError as error:
-        message = " ".join(str(error).split())
+        data = yaml.load(read_text(path), Loader=_StrictLoader)
+    except (yaml.YAMLError, ValueError) as error:
+        message = " ".join(str(error).split()).replace('in "<unicode string>", ', "at ")
         raise UserError(f"{path}: not valid YAML: {message}") from error
+    if not isinstance(data, dict):
+        found = "an empty file" if data is None else f"{data!r} is not a mapping"
+        keys = ", ".join(_validator(schema).schema["required"])
+        raise UserError(f"{path}: {found}; it should have the keys {keys}")
+    for key, number in _numbers(data):
+        if not abs(number) < LARGEST:  # nor is nan
+            raise UserError(f"{path}: {key}: {number} is out of range; write a finite number")
+    return data
+
+
+def _numbers(data: Any, key: str = "") -> Iterator[tuple[str, float]]:
+    """Each number at whatever depth, after the keys that lead to it."""
+    if isinstance(data, dict | list):
+        for part, value in data.items() if isinstance(data, dict) else enumerate(data):
+            yield from _numbers(value, f"{key}.{part}" if key else str(part))
+    elif isinstance(data, int | float):
+        yield key, data
 
 
 def check(data: Any, schema: str, where: str) -> None:
@@ -144,12 +182,19 @@ def check(data: Any, schema: str, where: str) -> None:
     raise UserError(f"{where}: {key}: {_explain(error)}")
 
 
+_NUMBER: list[Any] = ["number", ["number", "null"]]
+
+
 def _explain(error: Any) -> str:
     message = str(error.message)
     if error.validator == "additionalProperties":
         known = sorted(error.schema.get("properties", {}))
-        unknown = sorted(set(error.instance) - set(known))
+        unknown = sorted(set(error.instance) - set(known), key=str)
         message = f"unknown key {', '.join(map(repr, unknown))}; known: {', '.join(known)}"
+    if error.validator_value in _NUMBER and isinstance(error.instance, str):
+        message += "; YAML reads an exponent only after a point and with a sign, as in 1.0e-3"
+    if error.cause is not None:  # of a format
+        message = f"{error.instance!r} {error.cause}"
     hint = error.schema.get("hint")
     return f"{message}; {hint}" if hint else message
 
@@ -198,9 +243,7 @@ def _load(kind: str, folder: str, name: str) -> Data:
 def _extended(kind: str, folder: str, chain: list[str]) -> Any:
     """The file that ends the chain of names, laid over the files that it extends."""
     path = CONFIG / folder / f"{chain[-1]}.yaml"
-    data = _parse(path)
-    if not isinstance(data, dict):
-        check(data, kind, str(path))
+    data = _parse(path, kind)
     if "extends" not in data:
         return data
     parent = data.pop("extends")
@@ -222,19 +265,59 @@ def unknown(kind: str, name: str, known: list[str]) -> str:
 
 
 @cache
-def _validator(schema: str) -> Draft202012Validator:
+def _validator(schema: str) -> Any:
     path = Path(__file__).parent / "schemas" / f"{schema}.schema.yaml"
-    return Draft202012Validator(yaml.load(path.read_text(encoding="utf-8"), Loader=_SafeLoader))
+    data = yaml.load(path.read_text(encoding="utf-8"), Loader=_SafeLoader)
+    return _Validator(data, format_checker=_FORMATS)
+
+
+_FORMATS = FormatChecker(formats=())
+
+
+@_FORMATS.checks("learning-rate", raises=ValueError)
+def _is_rate(value: object) -> bool:
+    if isinstance(value, str):
+        refuse_rate(value)
+    return True
+
+
+# 8.0 is no whole number here: it would name another folder than 8
+_Validator = extend(  # type: ignore[no-untyped-call]
+    Draft202012Validator,
+    type_checker=Draft202012Validator.TYPE_CHECKER.redefine(
+        "integer", lambda _, value: isinstance(value, int) and not isinstance(value, bool)
+    ),
+)
 
 
 class _StrictLoader(_SafeLoader):
-    """A safe loader that refuses a key written twice, of which YAML would keep the last."""
+    """A safe loader that refuses what YAML would read as something else than it looks like."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=deep) for key, _ in node.value]
-        twice = {key for key in keys if keys.count(key) > 1}
-        if twice:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"key {sorted(twice)[0]!r} appears twice", node.start_mark
-            )
+        """Refuse a key written twice, of which YAML would keep the last."""
+        seen: list[Any] = []
+        for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                _refuse(key_node, f"key {key!r} appears twice")
+            seen.append(key)
         return super().construct_mapping(node, deep=deep)
+
+    def construct_whole(self, node: yaml.ScalarNode) -> int:
+        """Refuse 010, which would be 8, and 1:30, which would be 90."""
+        if not re.fullmatch(r"[-+]?(0|[1-9][0-9_]*)", node.value):
+            _refuse(node, f"{node.value} is no decimal number; quote it if it is a text")
+        return int(node.value)
+
+    yaml_constructors: ClassVar = {
+        **_SafeLoader.yaml_constructors,
+        "tag:yaml.org,2002:int": construct_whole,
+        # a date is a text
+        "tag:yaml.org,2002:timestamp": _SafeLoader.construct_yaml_str,
+    }
+
+
+def _refuse(node: yaml.Node, message: str) -> NoReturn:
+    raise yaml.constructor.ConstructorError(None, None, message, node.start_mark)

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from itertools import combinations
 
 from lorasb.config.read import load_study, names
+from lorasb.errors import UserError
 from lorasb.methods.method import NEEDS_GRADIENT
 from lorasb.study.settings import protocol_of, study_settings
 from lorasb.study.study import Study
 
 
 def studies_that_predict_with_training() -> list[str]:
-    """The studies whose training processes also predict (`prediction.with_training`)."""
+    """The studies whose training processes also predict (`prediction.with_training`).
+
+    One that cannot be read is left out: its own runs say why, those of others need not.
+    """
     found = []
     for name in names("studies"):
-        data = load_study(name)
-        if study_settings(data, protocol_of(data))["prediction"]["with_training"]:
-            found.append(name)
+        with suppress(UserError):
+            data = load_study(name)
+            if study_settings(data, protocol_of(data), name)["prediction"]["with_training"]:
+                found.append(name)
     return found
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 CELL = "results/{study}/runs/{model}/{task}/{variant}/r{rank}/lr{lr}/seed{seed}"
 DATA = "results/{study}/shared/data/{model}/{task}"
 GRADIENT = "results/{study}/shared/gradients/{model}/{task}/n{samples}/seed{seed}"
@@ -13,6 +15,10 @@ GRADIENT_PROBES = "results/{study}/probes/{model}/{task}.csv"
 SPECTRA = "results/{study}/spectra/{model}/{task}.csv"
 TABLES = "results/{study}/tables"
 FIGURES = "results/{study}/figures"
+PATTERNS = (
+    *(CELL, DATA, GRADIENT, GRADIENT_FACTORS, WEIGHT_FACTORS),
+    *(SCORES, DIRECTIONS, GRADIENT_PROBES, SPECTRA, TABLES, FIGURES),
+)
 
 # what a method may need before it starts -> the file that holds it
 STARTS = {
@@ -20,3 +26,13 @@ STARTS = {
     "gradient_factors": f"{GRADIENT_FACTORS}/factors.safetensors",
     "weight_factors": f"{WEIGHT_FACTORS}/factors.safetensors",
 }
+
+
+def coordinates(path: str) -> dict[str, str]:
+    """What a path names by the first pattern that it, or a folder that it is in, follows."""
+    for pattern in PATTERNS:
+        expression = re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(pattern))
+        found = re.match(rf"{expression}(/|$)", path)
+        if found:
+            return found.groupdict()
+    return {}

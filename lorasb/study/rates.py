@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from lorasb.config.read import Data, check
+from lorasb.config.read import Data, check, read_text
 from lorasb.errors import UserError
 from lorasb.study.cells import Point
 
@@ -23,17 +23,23 @@ def read_selected_rates(path: Path) -> Selected:
     Raises
     ------
     UserError
-        If the file is missing, or a rate is not in its one spelling.
+        If the file is missing, if a rate or a rank is not in its one spelling, or if a point has
+        two rates.
     """
     if not path.exists():
         raise UserError(
             f"{path}: no such file; run the target 'sweep', read its table and copy it there"
         )
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file, delimiter="\t"))
-    rates = {f"line {number}": row["lr"] for number, row in enumerate(rows, start=2)}
-    check(rates, "learning_rates", str(path))
-    return {Point(row["model"], row["task"], row["variant"], int(row["rank"])): row for row in rows}
+    table = csv.DictReader(read_text(path).splitlines(), delimiter="\t")
+    rows = {f"line {number}": row for number, row in enumerate(table, start=2)}
+    check(rows, "learning_rates", str(path))
+    selected: Selected = {}
+    for line, row in rows.items():
+        point = Point(row["model"], row["task"], row["variant"], int(row["rank"]))
+        if point in selected:
+            raise UserError(f"{path}: {line}: a second rate for {', '.join(map(str, point))}")
+        selected[point] = row
+    return selected
 
 
 def selected_rate(selected: Selected, point: Point, path: Path) -> str:

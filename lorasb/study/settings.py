@@ -36,9 +36,11 @@ def task_under(protocol: Data, task: str) -> Data:
     return merge(load_task_config(task), protocol.get("tasks", {}).get(task, {}))
 
 
-def study_settings(study: Data, protocol: Data) -> Data:
-    """What holds for all tasks of a study, not yet checked."""
-    return merge(merge(load_defaults(), protocol["settings"]), study.get("settings", {}))
+def study_settings(study: Data, protocol: Data, where: str) -> Data:
+    """What holds for all tasks of a study; `where` begins the line of an error."""
+    settings = merge(merge(load_defaults(), protocol["settings"]), study.get("settings", {}))
+    check(settings, "settings", f"{where}: settings")
+    return settings
 
 
 def task_settings(shared: Data, own: Data, where: str) -> Data:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
 from itertools import product
 from pathlib import Path
+from typing import Any
 
-from lorasb.config.read import Data, load_study
+from lorasb.config.read import Data, load_study, unknown
 from lorasb.errors import UserError
+from lorasb.methods.method import NEEDS_GRADIENT
 from lorasb.methods.registry import make_variants
 from lorasb.models.spec import ModelSpec
-from lorasb.study.cells import NO_RATE, Cell, Point
-from lorasb.study.paths import STARTS
+from lorasb.study.cells import COLUMNS, NO_RATE, Cell, Point
+from lorasb.study.paths import STARTS, coordinates
 from lorasb.study.rates import (
     Selected,
     fixed_rate,
@@ -61,7 +63,7 @@ class Study:
         }
         self.variants = make_variants(self.entries)
         # what rules ask for, whatever the task
-        self.shared = study_settings(data, protocol)
+        self.shared = study_settings(data, protocol, self.path)
         self._settings = self._task_settings(data.get("task_settings") or {})
         self.points = [
             Point(model, task, variant, rank)
@@ -87,6 +89,7 @@ class Study:
 
     def resolved(self, model: str, task: str) -> Resolved:
         """The model, the task and its settings."""
+        self.check(model=model, task=task)
         return Resolved(self.models[model], self.tasks[task], self._settings[task])
 
     def settings(self, task: str) -> Data:
@@ -134,26 +137,60 @@ class Study:
 
     def cells_of(self, model: str, task: str, split: str = "test") -> list[Cell]:
         """Those of one model and task."""
+        self.check(model=model, task=task, split=split)
         return [
             cell for cell in self.scored_cells(split) if (cell.model, cell.task) == (model, task)
         ]
 
-    def cell(self, point: Point, lr: str, seed: int) -> Cell:
-        """The cell with these coordinates, whichever split it is scored on."""
-        split = "selection" if seed in self._sweep_seeds else "test"
-        return Cell(self.name, *point, lr, seed, split)
+    def cell(self, **named: Any) -> Cell:
+        """The cell with these coordinates (`lorasb.study.cells.COLUMNS`), numbers or their texts.
+
+        Raises
+        ------
+        UserError
+            If the study has no such cell, neither a final one nor one of its sweep.
+        """
+        self.check(**named)
+        numbers = {"rank": int(named["rank"]), "seed": int(named["seed"])}
+        split = "selection" if numbers["seed"] in self._sweep_seeds else "test"
+        coordinates = {name: named[name] for name in COLUMNS} | numbers
+        return Cell(study=self.name, split=split, **coordinates)
+
+    def check(self, where: str = "", **named: Any) -> None:
+        """Refuse coordinates that the study does not have; `where` says who names them.
+
+        Raises
+        ------
+        UserError
+            If one of them has another spelling, or if nothing of the study has it.
+        """
+        for name, values in self._known(named):
+            known = [str(value) for value in values]
+            if name in named and str(named[name]) not in known:
+                raise UserError(f"{where or self.path}: {unknown(name, str(named[name]), known)}")
 
     @cached_property
     def selected_rates(self) -> Selected:
         """The committed outcome of the study's sweep."""
-        return read_selected_rates(selected_rates_path(self.name))
+        path = selected_rates_path(self.name)
+        selected = read_selected_rates(path)
+        for point in selected:
+            self.check(**point._asdict(), where=str(path))
+        return selected
 
     def rate(self, point: Point) -> str:
         """The learning rate of a point's reported cells."""
         if not self.variants[point.variant].method.trains:
             return NO_RATE
         if isinstance(self.learning_rates, str):
-            return selected_rate(self.selected_rates, point, selected_rates_path(self.name))
+            path = selected_rates_path(self.name)
+            rate = selected_rate(self.selected_rates, point, path)
+            if self.sweep and rate not in self._swept_rates(point.variant):
+                raise UserError(
+                    f"{path}: {rate} of {', '.join(map(str, point))} is not among the rates of "
+                    f"sweep.learning_rates in {self.path}; run the target 'sweep' again"
+                )
+            return rate
         return fixed_rate(self.learning_rates, point, f"{self.path}: learning_rates")
 
     def samples(self, task: str, variant: str) -> int:
@@ -168,6 +205,28 @@ class Study:
         """The file of a cell's start: a name of `lorasb.study.paths.STARTS`."""
         samples = self.samples(cell.task, cell.variant)
         return Path(STARTS[need].format(**vars(cell), samples=samples))
+
+    def _known(self, named: Data) -> Iterator[tuple[str, Iterable[Any]]]:
+        """Each coordinate and the values that the study has beside those before it in `named`."""
+        yield "model", self.models
+        yield "task", self.tasks
+        yield "split", ("test", "selection")
+        yield "variant", self.variants
+        if "samples" in named:
+            started = [v for v in self.variants.values() if v.method.needs & NEEDS_GRADIENT]
+            yield "samples", {self.samples(named["task"], variant.name) for variant in started}
+            yield "seed", {seed for variant in started for seed in self._all_seeds(variant.name)}
+        if "variant" in named:
+            yield "rank", self._ranks(named["variant"])
+            yield "seed", self._all_seeds(named["variant"])
+        if "lr" in named:
+            point = Point(named["model"], named["task"], named["variant"], int(named["rank"]))
+            swept = int(named["seed"]) in self._sweep_seeds
+            yield "lr", self._swept_rates(point.variant) if swept else [self.rate(point)]
+
+    def _all_seeds(self, variant: str) -> list[int]:
+        swept = self._sweep_seeds if self.variants[variant].method.trains else []
+        return self._seeds(variant) + swept
 
     @property
     def _sweep_seeds(self) -> list[int]:
@@ -208,3 +267,16 @@ class Study:
             task: task_settings(self.shared, own.get(task, {}), f"{self.path} (settings of {task})")
             for task in self.tasks
         }
+
+
+def refuse_foreign(path: str) -> None:
+    """Refuse a path below `results/` that names what its study does not have; others pass.
+
+    Raises
+    ------
+    UserError
+        If there is no such study, or nothing of it has that path.
+    """
+    named = coordinates(path)
+    if named:
+        Study.load(named.pop("study")).check(**named)

@@ -12,7 +12,7 @@ import torch
 from lorasb.probes.replay import base_weights, replay
 from lorasb.stages.prepare_task import prepare_task
 from lorasb.stages.train import train
-from lorasb.study.cells import Cell, Point
+from lorasb.study.cells import Cell
 from lorasb.study.study import Study
 from lorasb.training.setup import load_base
 from tests.unit.killed import KilledError, kill_cells_at
@@ -51,8 +51,7 @@ for variant in sys.argv[1:]:
 
 
 def cell(variant: str) -> Cell:
-    point = Point("quickstart-llama", "sentences", variant, 4)
-    return Study.load("tiny").cell(point, "1e-2", 0)
+    return Cell("tiny", "quickstart-llama", "sentences", variant, 4, "1e-2", 0, "test")
 
 
 def contents(variant: str) -> dict[str, bytes]:

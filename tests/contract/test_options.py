@@ -13,7 +13,7 @@ from lorasb.files import read_json, read_jsonl
 from lorasb.stages.predict import predict
 from lorasb.stages.prepare_task import prepare_task
 from lorasb.stages.train import train
-from lorasb.study.cells import Cell, Point
+from lorasb.study.cells import Cell
 from lorasb.study.study import Study
 from lorasb.tasks.task import Task
 from tests.unit.killed import KilledError, kill_cells_at
@@ -38,8 +38,7 @@ settings:
 
 
 def cell(task: str, seed: int = 0) -> Cell:
-    point = Point("quickstart-llama", task, "lora", 4)
-    return Study.load("tiny").cell(point, "1e-3", seed)
+    return Cell("tiny", "quickstart-llama", task, "lora", 4, "1e-3", seed, "test")
 
 
 def study(root: Path, text: str = STUDY) -> None:

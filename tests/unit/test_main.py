@@ -21,8 +21,8 @@ from lorasb.study.study import Study
 
 ROOT = Path(__file__).resolve().parents[2]
 CELL = ["--study", "quickstart", "--model", "quickstart-llama", "--task", "world", "--seed", "0"]
-GRADIENT = [*CELL, "--samples", "8"]
-TRAIN = ["train", *CELL, "--variant", "lora-sb", "--rank", "4", "--lr", "1e-2"]
+GRADIENT = [*CELL, "--samples", "64"]
+TRAIN = ["train", *CELL, "--variant", "lora-sb", "--rank", "4", "--lr", "5e-2"]
 
 
 def fails(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> str:
@@ -124,6 +124,44 @@ def test_count_prints_json(capsys):
 )
 def test_count_names_what_is_wrong(capsys, arguments, message):
     assert message in fails(capsys, ["count", *arguments])
+
+
+OPTIONS = {
+    "train": TRAIN[1:],
+    "predict": TRAIN[1:],
+    "prepare-task": CELL[:6],
+    "score": [*CELL[:6], "--split", "test"],
+    "estimate-gradient": GRADIENT,
+    "factorize-gradient": GRADIENT,
+}
+CELLS, TASKS, STARTS = list(OPTIONS)[:2], list(OPTIONS)[2:4], list(OPTIONS)[4:]
+
+
+@pytest.mark.parametrize(
+    ("verbs", "changed", "message"),
+    [
+        (CELLS, "--lr 0.05", "unknown lr '0.05'; known: 5e-2"),
+        (CELLS, "--lr 5e-02", "unknown lr '5e-02'; did you mean '5e-2'"),
+        (CELLS, "--lr nan", "unknown lr 'nan'"),
+        (CELLS, "--rank 32", "unknown rank '32'; known: 4, 16"),
+        (CELLS, "--rank 0", "unknown rank '0'; known: 4, 16"),
+        (CELLS, "--rank 4.0", "unknown rank '4.0'"),
+        (CELLS, "--seed 7", "unknown seed '7'; known: 0, 1, 2, 100"),
+        (CELLS, "--variant dora", "unknown variant 'dora'"),
+        (TASKS, "--task wrold", "unknown task 'wrold'; did you mean 'world'"),
+        (TASKS, "--model mistral-7b", "unknown model 'mistral-7b'"),
+        (TASKS, "--study quick", "unknown study 'quick'"),
+        (["score"], "--split tset", "unknown split 'tset'; did you mean 'test'"),
+        (STARTS, "--samples 0", "unknown samples '0'; known: 64"),
+        (STARTS, "--seed -1", "unknown seed '-1'"),
+        (STARTS, "--task wrold", "unknown task 'wrold'"),
+    ],
+)
+def test_what_the_study_does_not_have_is_refused(project, capsys, verbs, changed, message):
+    for verb in verbs:
+        # the last of two values of an option counts
+        assert message in fails(capsys, [verb, *OPTIONS[verb], *changed.split()])
+    assert not (project / "results").exists()
 
 
 def test_training_without_prepared_data(project, capsys):

@@ -10,6 +10,8 @@ from lorasb.config.read import names
 from lorasb.study.study import Study
 from tests.workflow.conftest import ROOT, copy_project, planned, snakemake
 
+CELLS = 7  # of the study `tiny`
+
 
 @pytest.fixture(scope="module")
 def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -111,6 +113,10 @@ def test_a_study_without_its_rates_is_one_clear_line_but_for_the_sweep(tmp_path)
             "study: tyni",
             "unknown study 'tyni'",
         ),
+        ("config/config.yaml", "study: tiny", "study: quickstart\nstudy: tiny", "line 2, column 1"),
+        ("config/config.yaml", "study: tiny", "study: [tiny", "not valid YAML: "),
+        ("config/config.yaml", "study: tiny", "study: 8.0", "8.0 is not of type 'string'"),
+        ("config/config.yaml", "study: tiny", "", "config/config.yaml: an empty file"),
         (
             "config/studies/tiny.yaml",
             "tasks: [sentences]",
@@ -147,6 +153,51 @@ def test_bad_config_is_one_clear_line(tmp_path, file, old, new, message):
     said = done.stdout + done.stderr  # snakemake logs a dry run on stdout
     assert "Traceback" not in said
     assert sum(message in line for line in said.splitlines()) == 1
+
+
+CELL = "results/quickstart/runs/quickstart-llama/world/lora-sb/r16/lr2e-2/seed0/predictions.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("r16", "r32", "unknown rank '32'; known: 4, 16"),
+        ("r16", "r016", "unknown rank '016'"),
+        ("r16", "r16.0", "unknown rank '16.0'"),
+        ("lr2e-2", "lr2e-02", "unknown lr '2e-02'; did you mean '2e-2'"),
+        ("lr2e-2", "lr5e-2", "unknown lr '5e-2'; did you mean '2e-2'"),
+        ("seed0", "seed9", "unknown seed '9'; known: 0, 1, 2, 100"),
+        ("world", "wrold", "unknown task 'wrold'; did you mean 'world'"),
+        ("results/quickstart", "./results/quickstrat", "unknown study 'quickstrat'; did you mean"),
+    ],
+)
+def test_a_target_that_no_study_has_is_one_clear_line_although_it_exists(
+    tmp_path, old, new, message
+):
+    root = copy_project(tmp_path / "project")
+    target = root / CELL.replace(old, new)
+    target.parent.mkdir(parents=True)
+    target.touch()
+    done = snakemake(root, "--dry-run", CELL.replace(old, new))
+    said = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert "Traceback" not in said
+    assert sum(message in line for line in said.splitlines()) == 1
+
+
+def test_a_target_of_a_study_plans_its_cell(fresh):
+    assert planned(snakemake(fresh, "--dry-run", CELL))["train_and_predict"] == 1
+
+
+@pytest.mark.parametrize("content", [b"description: [a\n", b"\xff\xfe", b"", b"settings: 3\n"])
+def test_another_studys_damaged_file_stops_no_run(tmp_path, content):
+    root = copy_project(tmp_path / "project")
+    (root / "config/studies/other.yaml").write_bytes(content)
+    (root / "config/studies/folder.yaml").mkdir()
+    assert planned(snakemake(root, "--dry-run"))["train_and_predict"] == CELLS
+    done = snakemake(root, "--dry-run", "--config", "study=other")
+    assert done.returncode != 0
+    assert "config/studies/other.yaml: " in done.stdout + done.stderr
 
 
 def test_default_profile_is_found(fresh):

@@ -1,14 +1,14 @@
 # Validation, wildcard constraints and input functions. No rules.
 
 import csv
+import os
 import sys
 from pathlib import Path
 
-from lorasb.config.read import check, unknown
+from lorasb.config.read import check, load_config, unknown
 from lorasb.errors import UserError
 from lorasb.study import compared, hashes, paths
-from lorasb.study.cells import Point
-from lorasb.study.study import Study
+from lorasb.study.study import Study, refuse_foreign
 from snakemake.exceptions import WorkflowError
 
 
@@ -20,14 +20,24 @@ def checked(function, *arguments):
         raise WorkflowError(str(error)) from None
 
 
+# Snakemake would keep the last of two values of a key, and show a traceback for a damaged file
+checked(load_config)
+
+
+configfile: "config/config.yaml"
+
+
 checked(check, config, "config", "config/config.yaml or --config")
 
 STUDY = checked(Study.load, config["study"])
 # Snakemake drops what an input function raises where its outputs exist, and tells a workflow its targets
 # after this. Only a sweep can do without learning rates; jobs in a process of their own were checked.
 SWEEPS = any(word == "sweep" or word.endswith("selected_lr.tsv") for word in sys.argv)
-if workflow.is_main_process and not SWEEPS:
-    checked(lambda: STUDY.cells)
+if workflow.is_main_process:
+    for word in sys.argv:
+        checked(refuse_foreign, os.path.relpath(word))
+    if not SWEEPS:
+        checked(lambda: STUDY.cells)
 PAPER = "analysis/paper.csv"
 AVAILABLE = "--available" if config.get("on_failure") == "report" else ""
 TASK_FLAGS = "--study {study} --model {model} --task {task}"
@@ -38,16 +48,18 @@ CELL_FLAGS = (
 TOGETHER = "|".join(checked(compared.studies_that_predict_with_training)) or "none"
 APART = f"(?!({TOGETHER})/)[a-z0-9][a-z0-9.-]*"
 
+WHOLE = "0|[1-9][0-9]*"
+
 
 wildcard_constraints:
     study="[a-z0-9][a-z0-9.-]*",
     model="[a-z0-9][a-z0-9.-]*",
     task="[a-z0-9][a-z0-9.-]*",
     variant="[a-z0-9][a-z0-9.-]*",
-    rank="[0-9]+",
+    rank=WHOLE,
     lr=r"0|[1-9](\.[0-9]*[1-9])?e-[0-9]+",
-    samples="[0-9]+",
-    seed="[0-9]+",
+    samples=WHOLE,
+    seed=WHOLE,
     split="test|selection",
 
 
@@ -58,10 +70,8 @@ def study_of(wildcards):
 
 def cell_of(wildcards):
     """The cell that a path names."""
-    point = Point(
-        wildcards.model, wildcards.task, wildcards.variant, int(wildcards.rank)
-    )
-    return study_of(wildcards).cell(point, wildcards.lr, int(wildcards.seed))
+    study = study_of(wildcards)
+    return checked(lambda: study.cell(**dict(wildcards)))
 
 
 def hash_of(function, *names):

@@ -36,17 +36,70 @@ def test_missing_key_is_named(tmp_path):
         config.read_yaml(path, "config")
 
 
-def test_key_written_twice_is_refused(tmp_path):
-    path = write(tmp_path / "config.yaml", "study: a\nstudy: b\n")
-    with pytest.raises(UserError, match="key 'study' appears twice"):
+@pytest.mark.parametrize(
+    ("text", "key", "line"),
+    [
+        ("study: a\nstudy: b\n", "'study'", 2),
+        ("study: a\nmore: {x: 1,\n y: 2,\n x: 3}\n", "'x'", 4),
+        ("list:\n- {a: 1}\n- b: 1\n  c: 2\n  b: 3\n", "'b'", 5),
+        ("1: a\ntrue: b\n", "True", 2),
+    ],
+)
+def test_key_written_twice_is_refused_where_it_is_again(tmp_path, text, key, line):
+    path = write(tmp_path / "config.yaml", text)
+    with pytest.raises(UserError, match=f"key {key} appears twice at line {line}, column"):
         config.read_yaml(path, "config")
 
 
-def test_broken_yaml_is_one_line(tmp_path):
-    path = write(tmp_path / "config.yaml", "study: [a\n")
-    with pytest.raises(UserError, match="not valid YAML") as caught:
+def test_a_mapping_may_be_merged_into_others(tmp_path):
+    text = "description: a\nsettings: {a: &a {x: 1, y: 2}, b: {<<: *a, y: 3}}\n"
+    read = config.read_yaml(write(tmp_path / "p.yaml", text), "protocol")
+    assert read["settings"]["b"] == {"x": 1, "y": 3}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"study: [a\n", "not valid YAML: while parsing a flow sequence"),
+        (b"study: a\n\tb: c\n", "not valid YAML: "),
+        (b"study: a\n--- \nstudy: b\n", "not valid YAML: expected a single document"),
+        (b"study: !!python/object:os.system a\n", "not valid YAML: could not determine"),
+        (b"a: b\nstudy: qu\xffick\n", "line 2 is not UTF-8; save"),
+        ("study: café\n".encode("latin-1"), "line 1 is not UTF-8; save"),
+        ("study: a\n".encode("utf-16"), "line 1 is not UTF-8; save"),
+        (b"", "an empty file; it should have the keys study"),
+        (b"# a remark\n", "an empty file; it should have the keys study"),
+        (b"- study\n", r"\['study'\] is not a mapping; it should have the keys study"),
+        (b"quickstart\n", "'quickstart' is not a mapping; it should have the keys study"),
+        (b"2: a\nb: c\nstudy: d\n", "unknown key 2, 'b'; known: on_failure, study"),
+    ],
+)
+def test_a_damaged_file_is_one_line(tmp_path, content, message):
+    path = tmp_path / "config.yaml"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=f"^{path}: .*{message}") as caught:
         config.read_yaml(path, "config")
     assert "\n" not in str(caught.value)
+
+
+def test_a_folder_in_place_of_a_file_is_one_line(project):
+    (project / "config/studies/mine.yaml").mkdir()
+    with pytest.raises(UserError, match=r"mine.yaml: Is a directory; it should be a file"):
+        config.load_study("mine")
+
+
+def test_a_file_that_may_not_be_read_is_named(tmp_path, monkeypatch):
+    def refuse(*_: object, **__: object) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    with pytest.raises(UserError, match=r"config.yaml: Permission denied; it should be a file"):
+        config.read_yaml(tmp_path / "config.yaml", "config")
+
+
+def test_a_date_is_a_text(tmp_path):
+    path = write(tmp_path / "p.yaml", "description: 2020-13-45\nsettings: {}\n")
+    assert config.read_yaml(path, "protocol")["description"] == "2020-13-45"
 
 
 def test_unknown_name_suggests_the_nearest(project):
@@ -56,15 +109,87 @@ def test_unknown_name_suggests_the_nearest(project):
         config.load_model_config("nope")
 
 
-@pytest.mark.parametrize("rate", ["1.0e-4", "0.0001", "1e-04x", "10e-5", "1.50e-4"])
+# other spellings, what is no number, and what trains at 0 or for ever
+@pytest.mark.parametrize(
+    "rate",
+    [
+        *("1.0e-4", "0.0001", "1e-04x", "10e-5", "1.50e-4", "1e-04", "1E-4", "'0.0001'", "'1e-4 '"),
+        *("1e-999", "1e-50", "'nan'", "'inf'", "-1e-4", "'0'", "0", "2e-01", "1e1"),
+    ],
+)
 def test_learning_rate_in_another_form_is_refused(project, rate):
     study = project / "config/studies/quickstart.yaml"
     text = study.read_text().replace(
         "learning_rates: selected", f"learning_rates: {{full: {rate}}}"
     )
     study.write_text(text)
-    with pytest.raises(UserError, match=r"learning_rates.*like '1e-4'"):
+    with pytest.raises(UserError, match=r"learning_rates.*like '1e-4'") as caught:
         config.load_study("quickstart")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("rate", ["1e-4", "2.5e-3", "1.25e-2", "1e-0", "9e-12"])
+def test_learning_rate_in_its_one_form_is_taken(project, rate):
+    path = project / "config/studies/quickstart.yaml"
+    text = path.read_text()
+    path.write_text(text.replace("rates: selected", f"rates: {{full: '{rate}'}}"))
+    assert config.load_study("quickstart")["learning_rates"] == {"full": rate}
+
+
+def test_another_spelling_of_a_rate_is_told_its_own(project):
+    path = project / "config/studies/quickstart.yaml"
+    path.write_text(path.read_text().replace('"2e-4", "5e-4"', '"2e-4", "2e-04"'))
+    message = r"sweep.learning_rates.full.1: '2e-04' has the one spelling '2e-4'; write"
+    with pytest.raises(UserError, match=message):
+        config.load_study("quickstart")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("ranks: [8]", "ranks: [8.0]"),
+        ("ranks: [8]", "ranks: [010]"),
+        ("ranks: [8]", "ranks: [true]"),
+        ("ranks: [8]", "ranks: [0]"),
+        ("seeds: [0, 1, 2]", "seeds: [0, 1.0]"),
+        ("seeds: [0, 1, 2]", "seeds: [-1]"),
+        ("seeds: [0, 1, 2]", "seeds: [1:30]"),
+        ("seeds: [0, 1, 2]", f"seeds: [{10**25}]"),
+    ],
+)
+def test_a_number_that_names_a_folder_has_one_spelling(project, old, new):
+    path = project / "config/studies/quickstart.yaml"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(UserError, match=r"config/studies/quickstart.yaml: ") as caught:
+        config.load_study("quickstart")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("number", [".nan", ".inf", "-.inf", "1.0e+999", str(10**40)])
+@pytest.mark.parametrize(
+    ("file", "text", "key"),
+    [
+        ("methods/mine.yaml", "arguments: {{scaling: {}}}", "arguments.scaling"),
+        ("methods/mine.yaml", "arguments: {{deep: [{{x: {}}}]}}", "arguments.deep.0.x"),
+        ("tasks/mine.yaml", "sampling: {{top_p: {}}}", "sampling.top_p"),
+        ("studies/mine.yaml", "settings: {{training: {{steps: {}}}}}", "settings.training.steps"),
+        ("models/mine.yaml", "label: [0, {}]", "label.1"),
+    ],
+)
+def test_a_number_without_a_size_is_refused_in_every_file(project, file, text, key, number):
+    path = write(project / "config" / file, text.format(number) + "\n")
+    with pytest.raises(UserError, match=rf"{file}: {key}: .* is out of range") as caught:
+        config.read_yaml(path, path.parent.name.removesuffix("s").replace("studie", "study"))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_number_that_yaml_takes_for_a_text_is_told_how_to_be_one(tmp_path):
+    text = (ROOT / "config/defaults.yaml").read_text()
+    path = write(tmp_path / "d.yaml", text.replace("weight_decay: 0.0", "weight_decay: 1e-2"))
+    with pytest.raises(UserError, match=r"'1e-2' is not of type 'number'; .* as in 1.0e-3"):
+        config.read_yaml(path, "settings")
 
 
 @pytest.mark.parametrize("change", ["tasks: []", "seeds: []", "models: []"])
@@ -169,7 +294,7 @@ def test_a_file_is_laid_over_the_one_it_extends(project):
         ("extends: other\n", "extends: child -> other -> child: a study cannot extend itself"),
         ("extends: quickstart\ntaks: [world]\n", r"child.yaml: .*unknown key 'taks'; known: .*ext"),
         ("extends: quickstart\nseeds: []\n", "child.yaml: seeds: .*empty grid"),
-        ("extends: empty\n", r"empty.yaml: top level: None is not of type 'object'"),
+        ("extends: empty\n", r"empty.yaml: an empty file; it should have the keys desc"),
     ],
 )
 def test_bad_extension_is_one_clear_line(project, text, message):

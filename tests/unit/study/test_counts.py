@@ -1,6 +1,6 @@
 import pytest
 
-from lorasb.study.cells import Point
+from lorasb.study.cells import Cell
 from lorasb.study.counts import cell_counts
 from lorasb.study.study import Study
 
@@ -17,6 +17,6 @@ from lorasb.study.study import Study
 )
 def test_counts_of_a_cell(variant, rank, trainable, stored, head):
     study = Study("quickstart")
-    cell = study.cell(Point("quickstart-llama", "sentences", variant, rank), "1e-2", 0)
+    cell = Cell(study.name, "quickstart-llama", "sentences", variant, rank, "1e-2", 0, "test")
     counts = cell_counts(study, cell)
     assert (counts.trainable, counts.stored, counts.task_head) == (trainable, stored, head)

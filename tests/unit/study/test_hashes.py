@@ -11,6 +11,7 @@ import yaml
 from lorasb.config.read import names
 from lorasb.methods.method import NEEDS_GRADIENT
 from lorasb.study import hashes
+from lorasb.study.cells import Cell
 from lorasb.study.rates import selected_rates_path
 from lorasb.study.study import Study
 from tests.unit.study.test_study import POINT, SMOKE, changed
@@ -64,8 +65,9 @@ SMOKE_FILE = f"config/studies/{SMOKE}.yaml"
 
 def cell_hash(lr: str = "1e-2", seed: int = 0, **names) -> str:
     """The hash of a cell of quickstart, from files read afresh."""
-    study = Study("quickstart")
-    return hashes.cell_hash(study, study.cell(POINT._replace(**names), lr, seed))
+    split = "selection" if seed == 100 else "test"
+    cell = Cell("quickstart", *POINT._replace(**names), lr, seed, split)
+    return hashes.cell_hash(Study("quickstart"), cell)
 
 
 def point_hash(**names) -> str:
@@ -168,7 +170,8 @@ def test_a_variant_may_have_its_own_number_of_samples(project):
     changed(project, STUDY, "  lora-sb: {", "  lora-sb-n5: {ranks: [16]}\n  lora-sb: {")
     study = Study("quickstart")
     own, other = (
-        study.cell(POINT._replace(variant=v), "1e-2", 0) for v in ("lora-sb-n5", "lora-sb")
+        Cell("quickstart", *POINT._replace(variant=v), "1e-2", 0, "test")
+        for v in ("lora-sb-n5", "lora-sb")
     )
     assert study.samples("world", "lora-sb") == 64
     assert study.samples("world", "lora-sb-n5") == 5

@@ -8,7 +8,7 @@ from lorasb.config.read import Data, load_study, names
 from lorasb.errors import UserError
 from lorasb.study.cells import Cell, Point
 from lorasb.study.paths import CELL as PATTERN
-from lorasb.study.study import Study
+from lorasb.study.study import Study, refuse_foreign
 
 POINT = Point("quickstart-llama", "world", "lora-sb", 16)
 CELL = Cell("quickstart", *POINT, "1e-2", 0, "test")
@@ -70,6 +70,119 @@ def test_missing_selected_rates_ask_for_the_sweep(project):
     (project / "config/studies/quickstart.selected_lr.tsv").unlink()
     with pytest.raises(UserError, match="run the target 'sweep'"):
         _ = Study("quickstart").cells
+
+
+COORDINATES = {
+    **{"model": "quickstart-llama", "task": "world", "variant": "lora-sb", "rank": 16},
+    **{"lr": "2e-2", "seed": 0},
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "split"),
+    [
+        ({}, "test"),
+        ({"rank": "16", "seed": "0"}, "test"),
+        ({"seed": 100, "lr": "5e-3"}, "selection"),
+        ({"variant": "base", "rank": 0, "lr": "0"}, "test"),
+        ({"variant": "full", "rank": 0, "lr": "1e-3", "seed": 2}, "test"),
+    ],
+)
+def test_a_cell_of_the_study_is_made(changes, split):
+    study, named = Study("quickstart"), COORDINATES | changes
+    cell = study.cell(**named)
+    assert cell in (study.cells if split == "test" else study.sweep_cells)
+    assert {name: str(value) for name, value in cell.columns.items()} == {
+        name: str(value) for name, value in named.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": "mistral-7b"}, "unknown model 'mistral-7b'; known: quickstart-llama"),
+        ({"task": "wrold"}, "unknown task 'wrold'; did you mean 'world'"),
+        ({"variant": "dora"}, "unknown variant 'dora'"),
+        ({"rank": 32}, "unknown rank '32'; known: 4, 16"),
+        ({"rank": 0}, "unknown rank '0'"),
+        ({"rank": "08"}, "unknown rank '08'"),
+        ({"rank": 16.0}, r"unknown rank '16\.0'; did you mean '16'"),
+        ({"variant": "full"}, "unknown rank '16'; known: 0"),
+        ({"seed": 3}, "unknown seed '3'; known: 0, 1, 2, 100"),
+        ({"seed": -1}, "unknown seed '-1'"),
+        ({"seed": "00"}, "unknown seed '00'"),
+        ({"variant": "base", "rank": 0, "seed": 1}, "unknown seed '1'; known: 0"),
+        ({"variant": "base", "rank": 0, "seed": 100}, "unknown seed '100'; known: 0"),
+        ({"variant": "base", "rank": 0}, "unknown lr '2e-2'; known: 0"),
+        ({"lr": "0.02"}, "unknown lr '0.02'; known: 2e-2"),
+        ({"lr": "2e-02"}, "unknown lr '2e-02'; did you mean '2e-2'"),
+        # a rate of the sweep, at a seed that is scored on the test split
+        ({"lr": "5e-3"}, "unknown lr '5e-3'; known: 2e-2"),
+        ({"lr": "3e-3", "seed": 100}, "unknown lr '3e-3'.* known: 5e-3, 1e-2, 2e-2"),
+    ],
+)
+def test_what_is_no_cell_of_the_study_is_refused(changes, message):
+    with pytest.raises(UserError, match=f"^config/studies/quickstart.yaml: {message}"):
+        Study("quickstart").cell(**COORDINATES | changes)
+
+
+def test_the_files_of_each_cell_are_the_studys_own():
+    study = Study("quickstart")
+    for cell in [*study.cells, *study.sweep_cells]:
+        refuse_foreign(f"{cell.folder}/predictions.jsonl")
+        refuse_foreign(f"{cell.split_path}")
+    for path in ("sweep", "--cores", "results/published/quickstart/tables", "config/config.yaml"):
+        refuse_foreign(path)
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("runs/quickstart-llama/world/lora-sb/r8/lr2e-2/seed0/adapter", "unknown rank '8'"),
+        ("runs/quickstart-llama/world/lora-sb/r16/lr2e-2/seed07", "unknown seed '07'"),
+        ("runs/quickstart-llama/world/lora-sb/r16.0/lr2e-2/seed0/x", r"unknown rank '16\.0'"),
+        ("shared/data/quickstart-llama/wrold/train.parquet", "unknown task 'wrold'"),
+        ("shared/gradients/quickstart-llama/world/n63/seed0/gradient.json", "samples '63'"),
+        ("shared/factors/quickstart-llama/world/n64/seed9/factors.json", "unknown seed '9'"),
+        ("shared/factors/mistral-7b/weights/factors.json", "unknown model 'mistral-7b'"),
+        ("scores/quickstart-llama/wrold/test.metrics.csv", "unknown task 'wrold'"),
+        ("directions/quickstart-llama/wrold.csv", "unknown task 'wrold'"),
+    ],
+)
+def test_a_path_of_what_the_study_has_not_is_refused(path, message):
+    with pytest.raises(UserError, match=message):
+        refuse_foreign(f"results/quickstart/{path}")
+
+
+def test_a_path_of_a_study_that_is_none_is_refused():
+    with pytest.raises(UserError, match="unknown study 'quickstrat'; did you mean 'quickstart'"):
+        refuse_foreign("results/quickstrat/tables/accuracy.md")
+
+
+RATES = "config/studies/quickstart.selected_lr.tsv"
+ROW = "quickstart-llama\tarithmetic\tlora\t8\t1e-2"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (ROW, f"{ROW}\n{ROW}", "line 4: a second rate for quickstart-llama, arithmetic, lora, 8"),
+        (ROW, ROW.replace("1e-2", "1e-02"), "line 3.lr: '1e-02' has the one spelling '1e-2'"),
+        (ROW, ROW.replace("1e-2", "0.01"), "line 3.lr: '0.01' has the one spelling '1e-2'"),
+        (ROW, ROW.replace("1e-2", ""), "line 3.lr: '' is not a number"),
+        (ROW, ROW.replace("\t8\t", "\t8.0\t"), "line 3.rank: '8.0' does not match"),
+        (ROW, ROW.replace("\t8\t", "\t16\t"), "unknown rank '16'; known: 8"),
+        (ROW, ROW.replace("lora", "lroa"), "unknown variant 'lroa'; did you mean 'lora'"),
+        (ROW, ROW.replace("1e-2", "3e-2"), "3e-2 of .*lora, 8 is not among the rates of sweep"),
+        ("\tlr\t", "\trate\t", r"line \d+: 'lr' is a required property; the columns of"),
+        ("\t", ",", r"line \d+: 'model' is a required property"),
+    ],
+)
+def test_a_wrong_table_of_rates_is_one_clear_line(project, old, new, message):
+    changed(project, RATES, old, new)
+    with pytest.raises(UserError, match=f"^{RATES}: .*{message}") as caught:
+        _ = Study("quickstart").cells
+    assert "\n" not in str(caught.value)
 
 
 def test_ranks_must_fit_the_method(project):

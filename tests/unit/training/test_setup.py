@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lorasb.study.cells import Point
+from lorasb.study.cells import Cell
 from lorasb.study.study import Study
 from lorasb.training.setup import context
 
@@ -77,7 +77,7 @@ def test_steps_stand_for_their_epochs(started):
 
 def test_by_default_it_is_that_of_the_first_step_above_0():
     study = Study.load("quickstart")
-    cell = study.cell(Point(MODEL, TASK, "lora-sb", 16), "1e-2", 0)
+    cell = Cell("quickstart", MODEL, TASK, "lora-sb", 16, "1e-2", 0, "test")
     # 60 steps, of which 4 warm up from 0
     assert study.settings(TASK)["training"]["steps"] == 60
     assert context(study, cell, 300).start_learning_rate == pytest.approx(1e-2 / 4)
