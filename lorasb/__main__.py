@@ -66,9 +66,8 @@ HELP = {
 }
 
 
-COMPLETION = (
-    "--print-completion"  # and bash, zsh or tcsh: the script that completes verbs and options
-)
+# and bash, zsh or tcsh: prints the script that completes verbs and options in that shell
+COMPLETION = "--print-completion"
 CELL_OPTIONS = ("study", "model", "task", "variant", "rank", "lr", "seed")
 
 

@@ -71,21 +71,11 @@ class Full(Method):
     def optimizer(
         self, model: Network, learning_rate: float, weight_decay: float
     ) -> torch.optim.Optimizer:
-        """AdamW; of optimi, with a Kahan sum for bfloat16, where weights are held as in the base.
-
-        Raises
-        ------
-        UserError
-            If that is asked for and optimi is not installed.
-        """
+        """AdamW; of optimi, with a Kahan sum for bfloat16, where the base has the dtype."""
         if self.weights == "float32":
             return super().optimizer(model, learning_rate, weight_decay)
-        try:
-            import optimi  # type: ignore[import-not-found]
-        except ImportError as error:
-            raise UserError(
-                "arguments.weights: base needs optimi; pip install torch-optimi"
-            ) from error
+        import optimi
+
         # foreach and triton: one sum for all devices
         return optimi.AdamW(
             list(model.parameters()),

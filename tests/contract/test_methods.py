@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +17,9 @@ from lorasb.start.factors import factorize, save_factors
 from lorasb.start.gradients import save_gradients
 from tests.unit.tiny import tiny_bert, tiny_llama
 
-NAMES = variants()
-NO_OPTIMI = pytest.mark.skipif(find_spec("optimi") is None, reason="needs torch-optimi")
-
-
-def parameters(names: list[str]) -> list[Any]:
-    """Variants as parameters; that whose library is not installed is skipped."""
-    return [pytest.param(n, marks=NO_OPTIMI) if n == "full-kahan" else n for n in names]
-
-
-VARIANTS = parameters(NAMES)
-RANKED = [variant for variant in NAMES if make_variant(variant).method.has_rank]
-TRAINED = parameters([variant for variant in NAMES if make_variant(variant).method.trains])
+VARIANTS = variants()
+RANKED = [variant for variant in VARIANTS if make_variant(variant).method.has_rank]
+TRAINED = [variant for variant in VARIANTS if make_variant(variant).method.trains]
 LLAMA_TARGETS = ["q_proj", "v_proj", "down_proj"]
 BERT_TARGETS = ["query", "attention.output.dense", "output.dense"]
 RANK = 4
@@ -215,7 +205,7 @@ def test_what_is_trained_of_a_bfloat16_model_is_float32(variant, build, tmp_path
 
 
 def test_only_full_with_base_weights_trains_less_than_float32():
-    short = [v for v in NAMES if make_variant(v).method.bytes_a_number(2) != 4]
+    short = [v for v in VARIANTS if make_variant(v).method.bytes_a_number(2) != 4]
     assert short == ["full-kahan"]
     assert "Kahan" in make_variant("full-kahan").label
 

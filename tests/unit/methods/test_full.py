@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import pytest
 import torch
 from torch import Tensor
@@ -83,7 +81,6 @@ def test_full_fine_tuning_of_a_bfloat16_model_is_that_of_float32(expected):
 
 
 def test_a_kahan_sum_keeps_the_updates_of_bfloat16_weights(expected):
-    pytest.importorskip("optimi")
     method = Full(weights="base")
     network = method.attach(model(), CONTEXT)
     found = change(network, method.optimizer(network, RATE, 0.0))
@@ -114,9 +111,3 @@ def test_the_saved_model_is_the_trained_one(tmp_path, weights, dtype):
 def test_unknown_dtype_of_the_weights_is_refused():
     with pytest.raises(UserError, match=r"weights: 'bfloat16' is unknown; known: float32"):
         Full(weights="bfloat16")
-
-
-def test_a_missing_library_is_one_line(monkeypatch):
-    monkeypatch.setitem(sys.modules, "optimi", None)
-    with pytest.raises(UserError, match="pip install torch-optimi"):
-        Full(weights="base").optimizer(model(), RATE, 0.0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,7 @@ from tests.unit.tiny import BERT_TARGETS, sequences, tiny_bert
 from tests.unit.training.test_loop import SETTINGS
 
 STEPS = 5
-NEEDS_OPTIMI = pytest.mark.skipif(find_spec("optimi") is None, reason="needs torch-optimi")
-VARIANTS = ["full", "lora", "lora-sb", "lora-pro", pytest.param("full-kahan", marks=NEEDS_OPTIMI)]
+VARIANTS = ["full", "lora", "lora-sb", "lora-pro", "full-kahan"]
 
 
 def rows() -> list[dict[str, Any]]:
