@@ -21,6 +21,8 @@ COUNTS = {
     "overlap_normalised": "Alike",
     "overlap_left": "Alike, left",
     "dropped_overlap": "Dropped",
+    "dropped_unlabelled": "No label",
+    "dropped_blank": "Blank, left out",
     "dropped_empty_answers": "No answer",
     "dropped_long_prompts": "No room",
     "empty": "Blank",
@@ -30,8 +32,9 @@ COUNTS = {
 
 NOTES = [
     "Median and longest: tokens of a row. Truncated: rows cut to the longest length allowed. Left"
-    " out: rows with no answer, and training rows whose prompt leaves no room for one. Kept: rows"
-    " with a blank text, duplicates of an earlier row, unknown tokens (their number).",
+    " out: rows with no answer, rows with no label and blank ones where the task says so, and"
+    " training rows whose prompt leaves no room for an answer. Kept: other rows with a blank text,"
+    " duplicates of an earlier row, unknown tokens (their number).",
     "In training: rows whose text or prompt is that of a training row; alike: also with other case,"
     " blanks or punctuation. Dropped: training rows that are alike a row of a split cut from the"
     " same data, or of another split that asks for it. Left: rows still alike a training row.",

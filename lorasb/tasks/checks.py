@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from string import Formatter
 from typing import Any
 
 from lorasb.errors import UserError
@@ -24,9 +25,41 @@ def check_together(data: Mapping[str, Any], where: str) -> None:
         raise UserError(
             f"{where}: metrics: {sorted(misfits)[0]} is not for {data['kind']}; known: {known}"
         )
-    if data["kind"] != "generation":
+    if data["kind"] == "generation":
+        _check_templates(data, where)
+    else:
         _check_num_labels(data, where)
     _check_splits(data, where)
+
+
+def _check_templates(data: Mapping[str, Any], where: str) -> None:
+    sets = data["splits"]["test"].get("sets", {})
+    owners = {where: data} | {
+        f"{where}: splits.test.sets.{name}": own for name, own in sets.items()
+    }
+    for key, owner in owners.items():
+        for name in ("prompt", "answer"):
+            if name in owner:
+                _check_template(owner[name], f"{key}: {name}")
+
+
+def _check_template(template: str, key: str) -> None:
+    """Refuse what `str.format` would take for anything else than a column's name in braces."""
+    meant = "write {{ and }} for braces that are part of the text"
+    try:
+        parts = [part for part in Formatter().parse(template) if part[1] is not None]
+    except ValueError as error:
+        raise UserError(f"{key}: {error}; {meant}") from error
+    if not parts:
+        raise UserError(f"{key}: no column's name in braces; all rows would be the same")
+    for _, name, form, conversion in parts:
+        if not name or name.isdecimal() or any(mark in name for mark in ".[]"):
+            raise UserError(f"{key}: '{{{name}}}' is no column's name in braces; {meant}")
+        if form or conversion:
+            raise UserError(
+                f"{key}: '{{{name}' is followed by a format or conversion; a column's name stands "
+                f"in braces alone; {meant}"
+            )
 
 
 def _check_num_labels(data: Mapping[str, Any], where: str) -> None:

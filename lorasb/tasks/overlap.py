@@ -69,8 +69,11 @@ def drop_overlap(training: Part, others: list[Part]) -> tuple[Part, list[Part]]:
         for keys in found
     ]
     return (
-        replace(training, rows=kept, counts={"dropped_overlap": len(gone)}),
-        [replace(part, counts=counts) for part, counts in zip(others, counted, strict=True)],
+        replace(training, rows=kept, counts=training.counts | {"dropped_overlap": len(gone)}),
+        [
+            replace(part, counts=part.counts | own)
+            for part, own in zip(others, counted, strict=True)
+        ],
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sized
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -21,6 +22,7 @@ from lorasb.tasks.answers import EXTRACTORS
 from lorasb.tasks.overlap import Part, Tally, drop_overlap
 from lorasb.tasks.sources import describe, load_rows
 from lorasb.tasks.task import SPLITS, GenerationTask, LabelledTask, Row, Task, fields
+from lorasb.tasks.values import left_out
 
 TOKENS = List(Value("int32"))
 PROMPTS = Features({"item": Value("int64"), "input_ids": TOKENS, "answer": Value("string")})
@@ -49,7 +51,7 @@ def prepare(
         row is left; if a gold answer holds none for the task's extractor.
     """
     training, *others = [
-        Part(one, split, name, load_rows(one, split, seed))
+        _without_left_out(Part(one, split, name, load_rows(one, split, seed)))
         for split in SPLITS
         for name, one in _named(task, split).items()
     ]
@@ -103,6 +105,13 @@ def _named(task: Task, split: str) -> Mapping[str, Task]:
     return (split == "test" and task.sets) or {"": task}
 
 
+def _without_left_out(part: Part) -> Part:
+    why = [left_out(part.task, row) for row in part.rows]
+    kept = [row for row, reason in zip(part.rows, why, strict=True) if not reason]
+    counts = {f"dropped_{reason}": why.count(reason) for reason in part.task.drop_rows}
+    return replace(part, rows=kept, counts=counts)
+
+
 def _encode_whole(
     parts: list[Part], tokenizer: PreTrainedTokenizerBase, max_length: int
 ) -> tuple[Dataset, Tally]:
@@ -124,6 +133,7 @@ def _encode_part(
         assert isinstance(task, LabelledTask)
         encoded, counts = _encode_labelled(task, tokenizer, part.rows, max_length)
     _check_left(part, encoded, part.counts | counts)
+    _check_tokens(part, encoded)
     return encoded, part.counts | counts
 
 
@@ -131,6 +141,17 @@ def _check_left(part: Part, rows: Sized, counts: Tally) -> None:
     if not len(rows):
         why = ", ".join(f"{name} {count}" for name, count in counts.items() if count)
         raise UserError(f"task {part.task.name}: no row of the split {part.split} is left ({why})")
+
+
+def _check_tokens(part: Part, encoded: Dataset) -> None:
+    """Refuse rows that no batch can be made of; a training row's first token is not learnt."""
+    needed = 2 if part.split == "train" and part.task.kind == "generation" else 1
+    for item, ids in zip(encoded["item"], encoded["input_ids"], strict=True):
+        if len(ids) < needed:
+            raise UserError(
+                f"task {part.task.name}, split {part.split}, row {item}: its text has no token; "
+                "'drop_rows: [blank]' of the task leaves blank rows out"
+            )
 
 
 def _empty(task: Task, tokenizer: PreTrainedTokenizerBase) -> Dataset:

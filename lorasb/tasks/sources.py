@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +16,8 @@ from datasets.exceptions import DatasetNotFoundError
 from lorasb.errors import UserError
 from lorasb.seeding import generator
 from lorasb.tasks.downloads import load_file, used_files
-from lorasb.tasks.task import FilesSource, GeneratedSource, HubSource, LabelledTask, Row, Task
+from lorasb.tasks.task import FilesSource, GeneratedSource, HubSource, Row, Task
+from lorasb.tasks.values import check_values
 
 COMMIT = re.compile("[0-9a-f]{40}")
 # who takes rows first: a change of the training rows leaves the other two as they are
@@ -27,13 +27,14 @@ TAKING_ORDER = ("test", "selection", "train")
 def load_rows(task: Task, split: str, seed: int) -> list[Row]:
     """The rows of one split: the task's columns and `item`, the row's number at its source.
 
-    Splits cut from one split of the source are disjoint, drawn with `seed`, and keep its order.
+    Rows that `lorasb.tasks.values.left_out` names are among them. Splits cut from one split of the
+    source are disjoint, drawn with `seed`, and keep its order.
 
     Raises
     ------
     UserError
-        If the source is out of reach, too small, or lacks a column; if a value is missing; if a
-        label is out of range.
+        If the source is out of reach, too small, or lacks a column; as
+        `lorasb.tasks.values.check_values`.
     """
     where = f"task {task.name}, split {split}"
     spec = task.splits[split]
@@ -52,7 +53,7 @@ def load_rows(task: Task, split: str, seed: int) -> list[Row]:
         items = _share(task, split, len(whole), seed)
         rows = whole.select_columns(task.columns).select(items).to_list()
     rows = [{"item": item, **row} for item, row in zip(items, rows, strict=True)]
-    _check_values(task, rows, where)
+    check_values(task, rows, where)
     return rows
 
 
@@ -137,29 +138,6 @@ def _check_columns(task: Task, found: list[str], where: str) -> None:
             f"{where}: no column {', '.join(map(repr, missing))}; "
             f"the data set has: {', '.join(found)}"
         )
-
-
-def _check_values(task: Task, rows: list[Row], where: str) -> None:
-    for row in rows:
-        empty = next((name for name in task.columns if row[name] is None), None)
-        if empty:
-            raise UserError(f"{where}, row {row['item']}: '{empty}' has no value")
-        if isinstance(task, LabelledTask) and not _is_label(row[task.label_column], task):
-            raise UserError(f"{where}, row {row['item']}: {_explain(row[task.label_column], task)}")
-
-
-def _explain(label: object, task: LabelledTask) -> str:
-    wanted = "a finite number"
-    if task.kind == "classification":
-        wanted = f"a class from 0 to {task.num_labels - 1}"
-    hidden = "; hidden labels of a public test split are -1" if label == -1 else ""
-    return f"'{task.label_column}' is {label!r}, not {wanted}{hidden}"
-
-
-def _is_label(label: object, task: LabelledTask) -> bool:
-    if task.kind == "classification":
-        return isinstance(label, int) and 0 <= label < task.num_labels
-    return isinstance(label, int | float) and math.isfinite(label)
 
 
 @contextmanager

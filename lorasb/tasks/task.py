@@ -106,6 +106,8 @@ class Task(ABC):
     primary: str
     # of the task head; 1 for regression, and for generation, which has none
     num_labels: int = 1
+    # rows that are left out: `lorasb.tasks.values.left_out`
+    drop_rows: tuple[str, ...] = ()
     # evaluation sets by name, each with a test split alone; without them the task itself has one
     sets: Mapping[str, Task] = field(default_factory=dict)
 
@@ -141,8 +143,13 @@ class Task(ABC):
 
     @property
     @abstractmethod
+    def gold(self) -> list[str]:
+        """The columns of what is right."""
+
+    @property
     def columns(self) -> list[str]:
         """The columns that the source's rows must have."""
+        return list(dict.fromkeys([*self.inputs, *self.gold]))
 
     @property
     def dropped(self) -> dict[str, str]:
@@ -178,9 +185,9 @@ class GenerationTask(Task):
         return fields(self.prompt)
 
     @property
-    def columns(self) -> list[str]:
-        """The columns that the two templates name."""
-        return fields(self.prompt + self.answer)
+    def gold(self) -> list[str]:
+        """The columns that the answer names."""
+        return fields(self.answer)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,9 +203,9 @@ class LabelledTask(Task):
         return list(self.text)
 
     @property
-    def columns(self) -> list[str]:
-        """The text columns, then the label's."""
-        return [*self.text, self.label_column]
+    def gold(self) -> list[str]:
+        """The label's column."""
+        return [self.label_column]
 
 
 def fields(template: str) -> list[str]:
@@ -219,6 +226,7 @@ def _task(name: str, data: Mapping[str, Any], splits: Mapping[str, Any]) -> Task
         "splits": _splits(splits),
         "metrics": tuple(data["metrics"]),
         "primary": data["primary"],
+        "drop_rows": tuple(data.get("drop_rows", ())),
         "sets": {one: _set(f"{name}/{one}", data, own) for one, own in sets.items()},
     }
     if data["kind"] == "generation":

@@ -15,6 +15,7 @@ from lorasb.tasks.task import SPLITS
 # what a manifest may count of a split or evaluation set
 COUNTS = [
     *("rows", "truncated", "dropped_overlap", "dropped_empty_answers", "dropped_long_prompts"),
+    *("dropped_unlabelled", "dropped_blank"),
     *("overlap_exact", "overlap_normalised", "overlap_left"),
     *("empty_texts", "empty_prompts", "duplicates", "unknown_tokens"),
 ]

@@ -113,7 +113,7 @@ def test_unknown_tokens_are_counted(generated, monkeypatch):
 def test_duplicates_and_empty_prompts_are_kept_and_counted(generated, monkeypatch):
     rows = [QUESTIONS[0], QUESTIONS[3], QUESTIONS[0], {"question": " ", "answer": "w5"}]
     monkeypatch.setattr("lorasb.bundled.families.split_rows", lambda *_: rows)
-    splits, manifest = prepare(generation_task(), word_tokenizer(), max_length=20, seed=0)
+    splits, manifest = prepare(generation_task(), word_tokenizer(start=True), max_length=20, seed=0)
     for split in SPLITS:
         facts = manifest["splits"][split]
         assert (facts["rows"], facts["duplicates"], facts["empty_prompts"]) == (4, 1, 1)
@@ -201,11 +201,54 @@ def test_pairs_get_separators_and_token_types(monkeypatch):
 def test_long_and_empty_texts_are_counted(monkeypatch):
     sentences = ["w5 w6 w7 w8", "w5", " ", "w9 w10 w11"] + ["w5"] * 5
     texts(monkeypatch, sentence=sentences, label=[0] * 9)
-    splits, manifest = prepare(labelled_task(), word_tokenizer(), max_length=3, seed=0)
-    assert [len(ids) for ids in splits["test"].to_dict()["input_ids"][:4]] == [3, 1, 0, 3]
+    splits, manifest = prepare(labelled_task(), word_tokenizer(start=True), max_length=4, seed=0)
+    assert [len(ids) for ids in splits["test"].to_dict()["input_ids"][:4]] == [4, 2, 1, 4]
     assert manifest["splits"]["test"]["truncated"] == 1
     assert manifest["splits"]["test"]["empty_texts"] == 1
     assert "token_type_ids" not in splits["test"].column_names
+
+
+def test_a_row_without_a_token_is_refused(monkeypatch):
+    texts(monkeypatch, sentence=["w5", " ", *(f"w{row}" for row in range(6, 13))], label=[0] * 9)
+    with pytest.raises(UserError, match=r"row 1: its text has no token; 'drop_rows: \[blank\]'"):
+        prepare(labelled_task(), word_tokenizer(), max_length=9, seed=0)
+    splits, manifest = prepare(
+        labelled_task(drop_rows=["blank"]), word_tokenizer(), max_length=9, seed=0
+    )
+    assert splits["test"]["item"] == [0, *range(2, 9)]
+    facts = manifest["splits"]
+    assert facts["test"]["dropped_blank"] == 1
+    assert facts["train"]["dropped_blank"] + facts["selection"]["dropped_blank"] == 1
+
+
+@pytest.mark.parametrize(("split", "question"), [("test", ""), ("selection", "  "), ("test", "\n")])
+def test_a_prompt_without_a_token_is_refused(monkeypatch, split, question):
+    blank = [{"question": question, "answer": "w5"}]
+    monkeypatch.setattr(
+        "lorasb.bundled.families.split_rows",
+        lambda _, name, *__: blank if name == split else QUESTIONS,
+    )
+    with pytest.raises(UserError, match=f"split {split}, row 0: its text has no token"):
+        prepare(generation_task(), word_tokenizer(), max_length=20, seed=0)
+
+
+def test_unlabelled_rows_are_left_out_where_the_task_says_so(monkeypatch):
+    labels = [0, -1, 1, 0, -1, 1, 0, None, 1]
+    texts(monkeypatch, sentence=[f"w{row}" for row in range(5, 14)], label=labels)
+    with pytest.raises(UserError, match=r"'drop_rows: \[unlabelled\]' of the task leaves"):
+        prepare(labelled_task(), word_tokenizer(), max_length=9, seed=0)
+    task = labelled_task(drop_rows=["unlabelled"])
+    splits, manifest = prepare(task, word_tokenizer(), max_length=9, seed=0)
+    assert splits["test"]["labels"] == [0, 1, 0, 1, 0, 1]
+    assert manifest["splits"]["test"]["dropped_unlabelled"] == 3
+    assert len(splits["train"]) + len(splits["selection"]) == 6
+
+
+def test_no_labelled_row_at_all_is_one_line(monkeypatch):
+    texts(monkeypatch, sentence=[f"w{row}" for row in range(5, 14)], label=[-1] * 9)
+    task = labelled_task(drop_rows=["unlabelled", "blank"])
+    with pytest.raises(UserError, match=r"the split train is left \(dropped_unlabelled 5\)$"):
+        prepare(task, word_tokenizer(), max_length=9, seed=0)
 
 
 def test_numbers_keep_every_digit(monkeypatch, tmp_path):

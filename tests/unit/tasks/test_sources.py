@@ -190,7 +190,7 @@ def test_a_label_out_of_range_is_refused(hub, label):
 
 def test_hidden_labels_are_explained(hub):
     hub["label"] = [-1] * ROWS
-    with pytest.raises(UserError, match="hidden labels of a public test split are -1"):
+    with pytest.raises(UserError, match="hidden labels are -1"):
         load_rows(labelled_task(), "test", 0)
 
 

@@ -145,6 +145,27 @@ def with_sets(**sets):
             {"sampling": {"temperature": 0, "top_p": 0.7, "top_k": 4}},
             "0 is less than or equal to the minimum of 0; above 0; leave sampling out for greedy",
         ),
+        *(
+            (GENERATED, {key: text}, f"{key}: {message}")
+            for key in ("prompt", "answer")
+            for text, message in (
+                ("{x} {", "Single '{' encountered"),
+                ("{x} }", "Single '}' encountered"),
+                ("{x", "'{x' does not match"),
+                ("{x} {y", "expected '}' before end of string"),
+                ("{x} {}", "'{}' is no column's name in braces; write {{ and }} for braces"),
+                ("{x} {0}", "'{0}' is no column's name in braces"),
+                ("{x.y}", "'{x.y}' is no column's name in braces"),
+                ("{x[0]}", "'{x[0]}' is no column's name in braces"),
+                ("{x!r}", "'{x' is followed by a format or conversion; a column's name stands"),
+                ("{x:>10}", "'{x' is followed by a format or conversion"),
+                ("{x} {y:{z}}", "'{y' is followed by a format or conversion"),
+                ("{{x}}", "no column's name in braces; all rows would be the same"),
+            )
+        ),
+        (SETS, with_sets(one=SET | {"prompt": "{x} {}"}), "splits.test.sets.one: prompt: '{}' is"),
+        (LABELLED, {"drop_rows": ["duplicates"]}, "drop_rows.0: 'duplicates' is not one of"),
+        (LABELLED, {"drop_rows": []}, "drop_rows: [] should be non-empty"),
         (GENERATED, {"prompt": "no column"}, "a text with a column's name in braces"),
         (GENERATED, {"answers": {"strict": "whole_answer"}}, "answers: 'flexible' is a required"),
         (
