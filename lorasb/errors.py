@@ -46,3 +46,11 @@ def refusal(error: OSError) -> str | None:
     said = os.strerror(number).lower()
     line = said if path is None else f"{path}: {said}"
     return f"{line}; {advice}" if advice else line
+
+
+def remake(path: Path | str) -> str:
+    """What to do about a damaged file: the command that makes it, and all that follows, again."""
+    root, *parts = Path(path).parts or ("",)
+    if root != "results" or not parts:
+        return "make it again"
+    return f"make it again: `snakemake --cores all --forcerun {path} --config study={parts[0]}`"

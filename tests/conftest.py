@@ -35,10 +35,15 @@ def no_study_read() -> None:
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the project without results, as working directory."""
-    root = tmp_path / "project"
+    root = copy_of_project(tmp_path / "project")
+    monkeypatch.chdir(root)
+    return root
+
+
+def copy_of_project(root: Path) -> Path:
+    """A copy of the project without results."""
     ignore = shutil.ignore_patterns("__pycache__", "*.egg-info")
     for name in ("config", "workflow", "profiles", "analysis", "lorasb", "resources"):
         shutil.copytree(ROOT / name, root / name, ignore=ignore)
     shutil.copy(ROOT / "Snakefile", root / "Snakefile")
-    monkeypatch.chdir(root)
     return root

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from lorasb.errors import UserError
+from lorasb.errors import UserError, remake
 from lorasb.files import atomic, read_jsonl
 from lorasb.study.cells import COLUMNS
 from lorasb.tasks.answers import COMPARATORS, EXTRACTORS
@@ -21,6 +21,7 @@ from lorasb.tasks.task import GenerationTask, Row, Rule, Task
 
 METRIC_COLUMNS = [*COLUMNS, "split", "set", "metric", "value", "primary", "items"]
 ITEM_COLUMNS = [*COLUMNS, "set", "item", "metric", "prediction", "label", "correct"]
+ROW = {"item", "prediction", "label"}  # keys of a prediction
 WHOLE = ""  # stands for a set: all of the split
 
 
@@ -194,19 +195,26 @@ def _labelled(split_path: Path) -> list[Row]:
 
 
 def _check_items(predictions: Sequence[Row], gold: dict[int, Any], path: Path) -> None:
+    for number, row in enumerate(predictions, start=1):
+        if row.keys() != ROW:
+            raise UserError(f"{path}, line {number}: not a prediction; {remake(path)}")
     counts = Counter(row["item"] for row in predictions)
     missing = sorted(set(gold) - set(counts))
     unknown = sorted(set(counts) - set(gold))
     twice = sorted(item for item, count in counts.items() if count > 1)
     other = [row["item"] for row in predictions if row["label"] != gold.get(row["item"])]
+    moved = [
+        row["item"] for row, item in zip(predictions, gold, strict=False) if row["item"] != item
+    ]
     for what, items in (
         ("missing", missing),
         ("not in the split", unknown),
         ("there twice", twice),
         ("with another label than in the split", other),
+        ("in another order than in the split", moved),
     ):
         if items:
             raise UserError(
                 f"{path}: {len(items)} of {len(gold)} items {what}, first item {items[0]}; "
-                "delete the file and predict again"
+                f"{remake(path)}"
             )

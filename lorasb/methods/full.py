@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
-from lorasb.errors import UserError
+from lorasb.errors import UserError, remake
 from lorasb.methods.method import Context, Method, Network
 
 if TYPE_CHECKING:
@@ -47,16 +47,18 @@ class Full(Method):
 
     def load(self, model: PreTrainedModel, folder: Path) -> Network:
         """Read the whole model back into `model`."""
-        from lorasb.files import load_tensors
+        from lorasb.methods.saved import load_saved, refuse_other_names
 
         model = self._held(model)
+        path = folder / "model.safetensors"
+        tensors = load_saved(path)
         # tied weights are stored once
-        missing, unexpected = model.load_state_dict(
-            load_tensors(folder / "model.safetensors"), strict=False
-        )
-        lost = set(missing) - set(model.all_tied_weights_keys)
-        if lost or unexpected:
-            raise UserError(f"{folder}: not the weights of this model; train again")
+        tied = set(model.all_tied_weights_keys) - tensors.keys()
+        refuse_other_names(path, tensors, model.state_dict().keys() - tied)
+        try:
+            model.load_state_dict(tensors, strict=False)
+        except RuntimeError as error:
+            raise UserError(f"{path}: {' '.join(str(error).split())}; {remake(folder)}") from error
         return model
 
     def updates(self, model: Network, base: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

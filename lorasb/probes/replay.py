@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from lorasb.errors import UserError
+from lorasb.errors import UserError, remake
 from lorasb.files import load_tensors
 from lorasb.methods.method import Method, Network
 from lorasb.models.layers import PREFIX, matching_modules, oriented_weight
@@ -87,11 +87,7 @@ def replay(study: Study, cell: Cell, rows: int) -> Iterator[Moment]:
         if (plain := _plain(name)) in names and plain.removesuffix(".weight") not in base
     }
     for step, kept in sorted(_kept(cell).items()):
-        if kept.keys() != trained.keys():
-            raise UserError(
-                f"{cell.folder}/snapshots.safetensors: step {step} does not have the "
-                "parameters that the cell trains; delete the file and run again"
-            )
+        _check(cell, step, kept, trained)
         with torch.no_grad():
             for name, value in kept.items():
                 trained[name].copy_(value)
@@ -126,6 +122,21 @@ def _kept(cell: Cell) -> dict[int, dict[str, Tensor]]:
         step, name = key.split("/", 1)
         kept[int(step)][name] = value
     return kept
+
+
+def _check(
+    cell: Cell, step: int, kept: Mapping[str, Tensor], trained: Mapping[str, Tensor]
+) -> None:
+    """Refuse what is not a value of each parameter that the cell trains."""
+    path = cell.folder / "snapshots.safetensors"
+    shapes = {name: value.shape for name, value in trained.items()}
+    if {name: value.shape for name, value in kept.items()} != shapes:
+        raise UserError(
+            f"{path}: step {step} does not have the parameters that the cell trains; {remake(path)}"
+        )
+    for name, value in kept.items():
+        if not value.isfinite().all():
+            raise UserError(f"{path}: step {step}: {name} is not finite; {remake(path)}")
 
 
 def _plain(name: str) -> str:

@@ -9,12 +9,16 @@ import pandas as pd
 from lorasb.evaluation.score import ITEM_COLUMNS, WHOLE
 from lorasb.files import atomic, read_csv, read_parquet, write_csv
 from lorasb.probes import gradients, spectra, updates
-from lorasb.study.paths import DIRECTIONS, GRADIENT_PROBES, SPECTRA, TABLES
+from lorasb.records import Inputs, write_record
+from lorasb.study.cells import Cell
+from lorasb.study.paths import DATA, DIRECTIONS, GRADIENT_PROBES, SPECTRA, TABLES
 from lorasb.study.study import Study
 from lorasb.tidy.data import data_rows
-from lorasb.tidy.runs import losses, run_row
-from lorasb.tidy.tables import present, read_scores, score_folders
+from lorasb.tidy.runs import cost_files, losses, run_row
+from lorasb.tidy.tables import of_cells, present, read_scores, score_folders
 
+TIDY = ("runs", "scores", "losses", "data")
+SCORED = ("metrics.csv", "items.parquet")
 # table of a study -> the files that it is joined from, and their columns
 JOINED = {
     "directions": (DIRECTIONS, updates.COLUMNS),
@@ -27,8 +31,9 @@ def collect(study: str, *, available: bool = False) -> None:
     """The tidy tables of a study. With `available`, cells without results are rows that say so."""
     found = Study.load(study)
     cells = found.cells
-    scores = read_scores(cells, "test")
     done = [cell for cell in cells if present(cell, available=available)]
+    inputs = _inputs(found, cells, done, available=available)
+    scores = read_scores(found, cells, "test", done)
     tables = Path(TABLES.format(study=study))
     runs = pd.DataFrame([run_row(found, cell, scores) for cell in cells])
     write_csv(tables / "runs.csv", runs)
@@ -43,5 +48,26 @@ def collect(study: str, *, available: bool = False) -> None:
     known = [name for name in ITEM_COLUMNS if name != "set"]
     items = [read_parquet(folder / "test.items.parquet", known) for folder in score_folders(cells)]
     with atomic(tables / "items.parquet") as partial:
-        table = pd.concat(items, ignore_index=True).reindex(columns=ITEM_COLUMNS)
+        table = of_cells(done, pd.concat(items, ignore_index=True)).reindex(columns=ITEM_COLUMNS)
         table.fillna({"set": WHOLE}).to_parquet(partial, index=False)
+    names = *(f"{name}.csv" for name in (*TIDY, *JOINED)), "items.parquet"
+    write_record(tables / "collect.record.json", (tables / name for name in names), inputs)
+
+
+def _inputs(study: Study, cells: list[Cell], done: list[Cell], *, available: bool) -> Inputs:
+    """All files that are read, each once."""
+    paths = [
+        *(cell.path(DATA) / "manifest.json" for cell in cells),
+        *(folder / f"test.{name}" for folder in score_folders(cells) for name in SCORED),
+        *(
+            path
+            for cell in done
+            for path in (cell.folder / "train.jsonl", *cost_files(study, cell))
+        ),
+        *(cell.path(pattern) for cell in cells for pattern, _ in JOINED.values()),
+    ]
+    inputs = Inputs()
+    for path in dict.fromkeys(paths):
+        if path.exists() or not available:
+            inputs.file(path)
+    return inputs

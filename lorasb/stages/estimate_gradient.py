@@ -9,13 +9,14 @@ import torch
 
 from lorasb.files import write_json
 from lorasb.machine import measured
+from lorasb.records import Inputs, write_record
 from lorasb.seeding import generator
 from lorasb.start.gradients import estimate_gradients, save_gradients
 from lorasb.study.paths import DATA, GRADIENT
 from lorasb.study.study import Study
 from lorasb.tasks.collate import Collator
 from lorasb.tasks.prepare import read_split
-from lorasb.training.setup import load_base
+from lorasb.training.setup import load_base, note_data
 
 
 def estimate_gradient(study: str, model: str, task: str, samples: int, seed: int) -> None:
@@ -26,8 +27,10 @@ def estimate_gradient(study: str, model: str, task: str, samples: int, seed: int
     found = Study.load(study)
     resolved = found.resolved(model, task)
     settings = resolved.settings["gradient"]
-    network, tokenizer = load_base(resolved, seed)
-    rows = read_split(found.folder(DATA, model, task) / "train.parquet").to_list()
+    inputs = Inputs()
+    note_data(inputs, found, model, task)
+    rows = read_split(inputs.file(found.folder(DATA, model, task) / "train.parquet")).to_list()
+    network, tokenizer = load_base(resolved, seed, inputs)
     chosen = torch.randperm(len(rows), generator=generator(seed, "gradient"))
     loader: torch.utils.data.DataLoader[Any] = torch.utils.data.DataLoader(
         [rows[index] for index in chosen[:samples].tolist()],  # type: ignore[arg-type]
@@ -46,5 +49,7 @@ def estimate_gradient(study: str, model: str, task: str, samples: int, seed: int
         )
     names = {"study": study, "model": model, "task": task, "samples": samples, "seed": seed}
     folder = Path(GRADIENT.format(**names))
-    save_gradients(gradients, folder / "gradient.safetensors")
-    write_json(folder / "gradient.json", cost | {"samples": samples})
+    files = folder / "gradient.safetensors", folder / "gradient.json"
+    save_gradients(gradients, files[0])
+    write_json(files[1], cost | {"samples": samples})
+    write_record(folder / "record.json", files, inputs)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lorasb.files import load_tensors, write_json
+from lorasb.files import write_json
 from lorasb.linalg.svd import Factors
 from lorasb.machine import measured
+from lorasb.records import Inputs, write_record
 from lorasb.seeding import generator
 from lorasb.start.factors import factorize, save_factors
+from lorasb.start.gradients import load_gradients
 from lorasb.study.paths import STARTS
 from lorasb.study.study import Study
 
@@ -18,7 +20,8 @@ def factorize_gradient(study: str, model: str, task: str, samples: int, seed: in
     found = Study.load(study)
     settings = found.settings(task)["factors"]
     names = {"study": study, "model": model, "task": task, "samples": samples, "seed": seed}
-    gradients = load_tensors(STARTS["gradient"].format(**names))
+    inputs = Inputs()
+    gradients = load_gradients(inputs.file(STARTS["gradient"].format(**names)))
     with measured() as cost:
         factors = factorize(
             gradients,
@@ -27,25 +30,31 @@ def factorize_gradient(study: str, model: str, task: str, samples: int, seed: in
             svd=settings["svd"],
             generator=generator(seed, "svd"),
         )
-    _write_factors(factors, cost, Path(STARTS["gradient_factors"].format(**names)))
+    _write_factors(factors, cost, Path(STARTS["gradient_factors"].format(**names)), inputs)
 
 
 def factorize_weights(study: str, model: str) -> None:
     """Truncated SVD of the adapted weights of the base model."""
     from lorasb.models.layers import matching_modules, oriented_weight
-    from lorasb.training.setup import load_base
+    from lorasb.training.setup import load_base, note_base
 
     found = Study.load(study)
     task = next(iter(found.tasks))  # the adapted weights are the same for every task
+    inputs = Inputs()
     network, _ = load_base(found.resolved(model, task), seed=0)
+    note_base(inputs, found.models[model])
     modules = matching_modules(network, found.models[model].target_modules)
     weights = {name: oriented_weight(module) for name, module in modules.items()}
     with measured() as cost:
         factors = factorize(weights, found.largest_rank, step="none", generator=generator(0, "svd"))
-    _write_factors(factors, cost, Path(STARTS["weight_factors"].format(study=study, model=model)))
+    path = Path(STARTS["weight_factors"].format(study=study, model=model))
+    _write_factors(factors, cost, path, inputs)
 
 
-def _write_factors(factors: dict[str, Factors], cost: dict[str, float], path: Path) -> None:
+def _write_factors(
+    factors: dict[str, Factors], cost: dict[str, float], path: Path, inputs: Inputs
+) -> None:
     save_factors(factors, path)
     residual = {name: factor.residual for name, factor in factors.items()}
     write_json(path.with_suffix(".json"), cost | {"residual": residual})
+    write_record(path.with_name("record.json"), [path, path.with_suffix(".json")], inputs)

@@ -8,8 +8,10 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
-from lorasb.files import atomic, load_tensors
+from lorasb.files import atomic
 from lorasb.probes.spectra import COLUMNS, spectra
+from lorasb.records import Inputs, write_record
+from lorasb.start.gradients import load_gradients
 from lorasb.study.compared import gradients
 from lorasb.study.paths import SPECTRA, STARTS
 from lorasb.study.study import Study
@@ -22,9 +24,10 @@ def measure_spectra(study: str, model: str, task: str) -> None:
     """
     found = Study.load(study)
     names = {"study": study, "model": model, "task": task}
+    inputs = Inputs()
     loaded = {
-        (samples, seed): load_tensors(
-            STARTS["gradient"].format(**names, samples=samples, seed=seed)
+        (samples, seed): load_gradients(
+            inputs.file(STARTS["gradient"].format(**names, samples=samples, seed=seed))
         )
         for samples, seed in gradients(found, model, task)
     }
@@ -34,5 +37,7 @@ def measure_spectra(study: str, model: str, task: str) -> None:
     for module in tqdm(modules, desc="spectra", file=sys.stderr, disable=None):
         measured = spectra({key: tensors[module] for key, tensors in loaded.items()}, ranks)
         rows += [{"model": model, "task": task, "module": module} | row for row in measured]
-    with atomic(found.folder(SPECTRA, model, task)) as partial:
+    path = found.folder(SPECTRA, model, task)
+    with atomic(path) as partial:
         pd.DataFrame(rows, columns=COLUMNS).to_csv(partial, index=False, float_format="%.7g")
+    write_record(path.with_suffix(".record.json"), [path], inputs)

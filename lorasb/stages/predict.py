@@ -9,12 +9,15 @@ from lorasb.errors import UserError
 from lorasb.evaluation import predict as evaluation
 from lorasb.files import write_json, write_jsonl
 from lorasb.machine import measured
+from lorasb.records import Inputs, write_record
 from lorasb.seeding import generator
 from lorasb.study.cells import Cell
+from lorasb.study.paths import FAILED
 from lorasb.study.study import Resolved, Study
 from lorasb.tasks.prepare import read_split
 from lorasb.tasks.task import Row
-from lorasb.training.setup import device, load_base
+from lorasb.training.run import failure_noted
+from lorasb.training.setup import device, load_base, note_settings
 
 
 def predict(cell: Cell) -> None:
@@ -25,16 +28,25 @@ def predict(cell: Cell) -> None:
         raise UserError(
             f"{cell.folder}: prediction.epoch: best predicts along training; use the verb 'train'"
         )
-    network, tokenizer = load_base(resolved, cell.seed)
-    trained = study.variants[cell.variant].method.load(network, cell.folder / "adapter")
-    write_predictions(cell, *predict_split(trained.to(device()), tokenizer, resolved, cell))
+    with failure_noted(cell.path(FAILED)):
+        inputs = Inputs()
+        note_settings(inputs, study, cell)
+        adapter = inputs.file(cell.folder / "adapter")
+        network, tokenizer = load_base(resolved, cell.seed, inputs)
+        trained = study.variants[cell.variant].method.load(network, adapter).to(device())
+        found = predict_split(trained, tokenizer, resolved, cell, inputs)
+        write_predictions(cell, *found, inputs)
 
 
 def predict_split(
-    model: torch.nn.Module, tokenizer: PreTrainedTokenizerBase, resolved: Resolved, cell: Cell
+    model: torch.nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    resolved: Resolved,
+    cell: Cell,
+    inputs: Inputs,
 ) -> tuple[list[Row], dict[str, float]]:
-    """The predictions of a model on the cell's split, and what they cost."""
-    split = read_split(cell.split_path)
+    """The predictions of a model on the cell's split, which is among `inputs`, and their cost."""
+    split = read_split(inputs.file(cell.split_path))
     with measured() as cost:
         predictions = evaluation.predict(
             model,
@@ -47,7 +59,11 @@ def predict_split(
     return predictions, cost
 
 
-def write_predictions(cell: Cell, predictions: list[Row], cost: dict[str, float]) -> None:
-    """Write the two files of a cell's predictions."""
-    write_jsonl(cell.folder / "predictions.jsonl", predictions)
-    write_json(cell.folder / "predict_timing.json", cost)
+def write_predictions(
+    cell: Cell, predictions: list[Row], cost: dict[str, float], inputs: Inputs
+) -> None:
+    """Write the two files of a cell's predictions, and their record."""
+    files = cell.folder / "predictions.jsonl", cell.folder / "predict_timing.json"
+    write_jsonl(files[0], predictions)
+    write_json(files[1], cost)
+    write_record(cell.folder / "predict.record.json", files, inputs)

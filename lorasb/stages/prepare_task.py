@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from lorasb.models.limits import limits
 from lorasb.models.load import load_tokenizer
+from lorasb.records import Inputs, write_record
 from lorasb.study.paths import DATA
 from lorasb.study.study import Study
 from lorasb.tasks.fit import check_lengths, check_rows, check_tokenizer
 from lorasb.tasks.prepare import prepare, write_prepared
+from lorasb.tasks.task import SPLITS
+from lorasb.training.setup import note_data, note_tokenizer
 
 SPLIT_SEED = 0  # of the rows cut from the training split for selection: the same in every study
 
@@ -21,6 +24,12 @@ def prepare_task(study: str, model: str, task: str) -> None:
     room = limits(spec, kind=own.kind, num_labels=own.num_labels)
     check_lengths(own, max_length, room)
     check_tokenizer(tokenizer, room)
+    inputs = Inputs()
+    note_data(inputs, found, model, task)
+    note_tokenizer(inputs, tokenizer)
     splits, manifest = prepare(own, tokenizer, max_length=max_length, seed=SPLIT_SEED)
     check_rows(own, splits, tokenizer, room)
-    write_prepared(splits, manifest, found.folder(DATA, model, task))
+    folder = found.folder(DATA, model, task)
+    write_prepared(splits, manifest, folder)
+    files = [*(folder / f"{split}.parquet" for split in SPLITS), folder / "manifest.json"]
+    write_record(folder / "record.json", files, inputs)

@@ -12,10 +12,12 @@ from tqdm import tqdm
 from lorasb.files import atomic
 from lorasb.probes import gradients, updates
 from lorasb.probes.replay import replay
+from lorasb.records import Inputs, write_record
 from lorasb.study.cells import Cell
 from lorasb.study.paths import DATA, DIRECTIONS, GRADIENT_PROBES
 from lorasb.study.study import Study
 from lorasb.tasks.prepare import read_split
+from lorasb.training.setup import note_base, note_settings, note_start
 
 Rows = list[dict[str, Any]]
 
@@ -33,16 +35,22 @@ def probe_directions(study: str, model: str, task: str, *, available: bool = Fal
         if found.variants[cell.variant].method.trains
         and ((cell.folder / "snapshots.safetensors").exists() or not available)
     ]
-    train = read_split(found.folder(DATA, model, task) / "train.parquet").to_list()
+    inputs = Inputs()
+    train = read_split(inputs.file(found.folder(DATA, model, task) / "train.parquet")).to_list()
     directions: Rows = []
     probed: Rows = []
     if found.settings(task)["probe"]["points"]:
+        for cell in cells:
+            note_start(inputs, found, cell)
+            note_settings(inputs, found, cell)
+            inputs.file(cell.folder / "snapshots.safetensors")
+        note_base(inputs, found.models[model])
         for seed in sorted({cell.seed for cell in cells}):
             rows = _probe_seed(found, [cell for cell in cells if cell.seed == seed], train)
             directions += rows[0]
             probed += rows[1]
-    _write(directions, updates.COLUMNS, found.folder(DIRECTIONS, model, task))
-    _write(probed, gradients.COLUMNS, found.folder(GRADIENT_PROBES, model, task))
+    _write(directions, updates.COLUMNS, found.folder(DIRECTIONS, model, task), inputs)
+    _write(probed, gradients.COLUMNS, found.folder(GRADIENT_PROBES, model, task), inputs)
 
 
 def _probe_seed(study: Study, cells: list[Cell], train: Rows) -> tuple[Rows, Rows]:
@@ -70,6 +78,7 @@ def _probe_seed(study: Study, cells: list[Cell], train: Rows) -> tuple[Rows, Row
     return directions, probed
 
 
-def _write(rows: Rows, columns: list[str], path: Path) -> None:
+def _write(rows: Rows, columns: list[str], path: Path, inputs: Inputs) -> None:
     with atomic(path) as partial:
         pd.DataFrame(rows, columns=columns).to_csv(partial, index=False, float_format="%.7g")
+    write_record(path.with_suffix(".record.json"), [path], inputs)

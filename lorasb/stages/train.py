@@ -7,7 +7,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,20 +20,27 @@ from lorasb.files import atomic, atomic_folder, write_json, write_jsonl
 from lorasb.machine import peak_bytes
 from lorasb.methods.method import Network
 from lorasb.provenance import provenance
+from lorasb.records import Inputs, write_record
 from lorasb.seeding import derive_seed, generator
 from lorasb.stages.predict import predict_split, write_predictions
 from lorasb.study import hashes
 from lorasb.study.cells import Cell
-from lorasb.study.paths import DATA
+from lorasb.study.paths import DATA, FAILED
 from lorasb.study.study import Study
 from lorasb.tasks.collate import Collator
 from lorasb.tasks.prepare import read_split
 from lorasb.training import loop
 from lorasb.training.epochs import EpochPredictions
 from lorasb.training.order import batch_order
-from lorasb.training.run import Clock, Outcome, Plan
+from lorasb.training.run import Clock, Outcome, Plan, failure_noted
 from lorasb.training.schedule import epoch_steps, snapshot_steps, total_steps
-from lorasb.training.setup import context, device, load_base
+from lorasb.training.setup import context, device, load_base, note_settings, note_start
+
+# what a cell's record is of
+WRITTEN = (
+    *("adapter", "config.json", "provenance.json"),
+    *("snapshots.safetensors", "timing.json", "train.jsonl"),
+)
 
 
 def train(cell: Cell, cell_hash: str | None = None) -> None:
@@ -51,32 +58,28 @@ def train(cell: Cell, cell_hash: str | None = None) -> None:
             f"{cell.folder}: its settings changed since the workflow planned it "
             f"(hash {found}, expected {cell_hash}); start snakemake again"
         )
-    failure = cell.folder / "failed.json"
     with _exclusive(cell.folder):
-        try:
+        with failure_noted(cell.path(FAILED)):
             _train(study, cell, found)
-        except Exception as error:
-            with suppress(OSError):  # on a full disk, what failed first is what matters
-                write_json(failure, {"reason": f"{error or type(error).__name__}"})
-            raise
-        failure.unlink(missing_ok=True)
         shutil.rmtree(cell.folder / "checkpoints", ignore_errors=True)
 
 
 def _train(study: Study, cell: Cell, cell_hash: str) -> None:
     resolved, method = study.resolved(cell.model, cell.task), study.variants[cell.variant].method
+    inputs = Inputs()
+    note_start(inputs, study, cell)
+    note_settings(inputs, study, cell)
     rows = read_split(cell.path(DATA) / "train.parquet").to_list()
-    network, tokenizer = load_base(resolved, cell.seed)
+    network, tokenizer = load_base(resolved, cell.seed, inputs)
     started = time.perf_counter()
     model = method.attach(network, context(study, cell, len(rows))).to(device())
     attach_seconds = time.perf_counter() - started
-    # those of a run with other settings are not continued
-    plan = _plan(study, cell, rows, cell.folder / "checkpoints" / cell_hash)
+    plan = _plan(study, cell, rows, _checkpoints(cell, inputs))
     clock = Clock()
     epochs = EpochPredictions(
         epoch_steps(resolved.settings, len(rows)),
         plan.checkpoints,
-        lambda network: predict_split(network, tokenizer, resolved, cell),
+        lambda network: predict_split(network, tokenizer, resolved, cell, inputs),
         clock.paused,
     )
     best = method.trains and resolved.settings["prediction"]["epoch"] == "best"
@@ -95,11 +98,23 @@ def _train(study: Study, cell: Cell, cell_hash: str) -> None:
             "peak_memory_bytes": peak_bytes(),
         },
     )
+    write_record(
+        cell.folder / "train.record.json", (cell.folder / name for name in WRITTEN), inputs
+    )
     if best:
         found = epochs.best(lambda rows: primary_value(resolved.task, rows, cell.split_path))
-        write_predictions(cell, *found)
+        write_predictions(cell, *found, inputs)
     elif resolved.settings["prediction"]["with_training"]:
-        write_predictions(cell, *predict_split(model, tokenizer, resolved, cell))
+        write_predictions(cell, *predict_split(model, tokenizer, resolved, cell, inputs), inputs)
+
+
+def _checkpoints(cell: Cell, inputs: Inputs) -> Path:
+    """Where a run keeps them that starts from just these settings, rows and weights."""
+    folder = cell.folder / "checkpoints"
+    own = folder / inputs.digest[:12]
+    if folder.exists() and set(folder.iterdir()) - {own}:
+        sys.stderr.write(f"{folder}: those of other settings, rows or weights are not continued\n")
+    return own
 
 
 def _plan(study: Study, cell: Cell, rows: list[dict[str, Any]], checkpoints: Path) -> Plan:

@@ -12,11 +12,15 @@ from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
 
-from lorasb.errors import UserError
+from lorasb.errors import UserError, remake
 from lorasb.files import atomic, load_tensors
 from lorasb.linalg.svd import Factors, one_pass_svd, truncated_svd
 
 ADAM_EPSILON = 1e-8
+PARTS = ("U", "S", "V", "residual")
+# entries rounded to bfloat16, the coarsest that are stored, are wrong by a share of 2^-9 at most,
+# and products of two unit columns by twice that
+ORTHONORMAL = 0.01
 
 Step = Literal["sign", "adam", "none"]
 Svd = Literal["converged", "one-pass"]
@@ -82,18 +86,35 @@ def load_factors(path: Path | str, rank: int) -> dict[str, Factors]:
     Raises
     ------
     UserError
-        If the file is missing, damaged or no factors file, or if the rank exceeds what it holds.
+        If the file is missing, damaged, or holds anything but factors, or if the rank exceeds what
+        it holds.
     """
     tensors = load_tensors(path)
-    try:
-        stored = {
-            name: Factors(
-                tensors[f"{name}/U"], tensors[f"{name}/S"], tensors[f"{name}/V"], residual.item()
-            )
-            for key, residual in tensors.items()
-            for name, _, part in [key.rpartition("/")]
-            if part == "residual"
-        }
-        return {name: factor.truncate(rank) for name, factor in stored.items()}
-    except (KeyError, UserError) as error:
-        raise UserError(f"{path}: {error}") from error
+    names = dict.fromkeys(key.rpartition("/")[0] for key in tensors)
+    if not names or {f"{name}/{part}" for name in names for part in PARTS} != tensors.keys():
+        raise UserError(f"{path}: not {', '.join(PARTS)} of some matrices; {remake(path)}")
+    factors = {}
+    for name in names:
+        U, S, V, residual = (tensors[f"{name}/{part}"] for part in PARTS)
+        fault = _fault(U, S, V)
+        if fault:
+            raise UserError(f"{path}: {name}: {fault}; {remake(path)}")
+        try:
+            factors[name] = Factors(U, S, V, residual.item()).truncate(rank)
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from error
+    return factors
+
+
+def _fault(U: Tensor, S: Tensor, V: Tensor) -> str | None:
+    """What the parts of a truncated SVD are not; None if they are one."""
+    if S.ndim != 1 or any(M.ndim != 2 or M.shape[1] != len(S) for M in (U, V)):
+        return "U, S, V do not have the shapes (m, r), (r,), (n, r)"
+    if not all(part.isfinite().all() for part in (U, S, V)):
+        return "values that are not finite"
+    if not len(S) or S[-1] < 0 or S[0] == 0 or (S.diff() > 0).any():
+        return "S is not descending from a positive number"
+    for letter, M in (("U", U), ("V", V)):
+        if (M.T @ M - torch.eye(len(S))).abs().max() > ORTHONORMAL:
+            return f"the columns of {letter} are not orthonormal"
+    return None

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from lorasb.errors import UserError
+from lorasb.errors import UserError, remake
 from lorasb.files import atomic, load_tensors
 from lorasb.models.layers import Linear, matching_modules
 
@@ -92,9 +92,20 @@ def load_gradients(path: Path | str) -> dict[str, Tensor]:
     Raises
     ------
     UserError
-        If the file is missing or cut short.
+        If the file is missing or damaged, or one is no matrix, not finite, or zero.
     """
-    return load_tensors(path)
+    gradients = load_tensors(path)
+    if not gradients:
+        raise UserError(f"{path}: no gradient in it; {remake(path)}")
+    for name, gradient in gradients.items():
+        for what, wrong in (
+            ("is no matrix", gradient.ndim != 2),
+            ("is not finite", not gradient.isfinite().all()),
+            ("is zero", not gradient.any()),
+        ):
+            if wrong:
+                raise UserError(f"{path}: the gradient of {name} {what}; {remake(path)}")
+    return gradients
 
 
 def _passes(modules: Mapping[str, Linear], limit: int | None) -> list[dict[str, Linear]]:

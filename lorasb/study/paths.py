@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 
 CELL = "results/{study}/runs/{model}/{task}/{variant}/r{rank}/lr{lr}/seed{seed}"
+# why the last run of a cell failed; not there if it did not
+FAILED = f"{CELL}/failed.json"
 DATA = "results/{study}/shared/data/{model}/{task}"
 GRADIENT = "results/{study}/shared/gradients/{model}/{task}/n{samples}/seed{seed}"
 GRADIENT_FACTORS = "results/{study}/shared/factors/{model}/{task}/n{samples}/seed{seed}"

@@ -201,6 +201,12 @@ class Study:
         """A pattern of `lorasb.study.paths` for one of its models and tasks."""
         return Path(pattern.format(study=self.name, model=model, task=task))
 
+    def start_files(self, cell: Cell) -> list[Path]:
+        """All files of a cell's start, and the gradient that they come from."""
+        needs = self.variants[cell.variant].method.needs
+        made = needs | ({"gradient"} if needs & NEEDS_GRADIENT else set())
+        return [self.start_file(cell, need) for need in sorted(made)]
+
     def start_file(self, cell: Cell, need: str) -> Path:
         """The file of a cell's start: a name of `lorasb.study.paths.STARTS`."""
         samples = self.samples(cell.task, cell.variant)

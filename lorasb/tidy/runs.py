@@ -8,13 +8,14 @@ from typing import Any
 
 import pandas as pd
 
+from lorasb.errors import UserError, remake
 from lorasb.files import read_jsonl, read_record
 from lorasb.methods.counts import Counts
 from lorasb.methods.method import NEEDS_GRADIENT
 from lorasb.study.cells import Cell
 from lorasb.study.counts import cell_counts
 from lorasb.study.study import Study
-from lorasb.tidy.tables import primary_score
+from lorasb.tidy.tables import failure, primary_score
 
 LOSS_KEYS = ("model", "task", "variant", "rank", "seed")
 
@@ -22,22 +23,21 @@ LOSS_KEYS = ("model", "task", "variant", "rank", "seed")
 def run_row(study: Study, cell: Cell, scores: pd.DataFrame) -> dict[str, Any]:
     """One row of `runs`: the cell, its primary score, its costs; or why it failed."""
     variant, metric = study.variants[cell.variant], study.tasks[cell.task].primary
-    score = primary_score(cell, metric, scores)
-    failed = score is None
+    reason = failure(cell)
     row: dict[str, Any] = {
         "study": cell.study,
         **cell.columns,
         "method": variant.method_name,
         "arguments": json.dumps(variant.arguments, sort_keys=True),
         "samples": _samples(study, cell),
-        "status": "failed" if failed else "ok",
-        "reason": _reason(cell) if failed else "",
+        "status": "ok" if reason is None else "failed",
+        "reason": reason or "",
         "metric": metric,
-        "score": score,
+        "score": primary_score(cell, metric, scores),
     }
     number = variant.method.bytes_a_number(study.models[cell.model].torch_dtype.itemsize)
     counts = _count_columns(cell_counts(study, cell), number)
-    return row | counts | ({} if failed else _cost_columns(study, cell))
+    return row | counts | (_cost_columns(study, cell) if reason is None else {})
 
 
 def losses(cells: list[Cell]) -> pd.DataFrame:
@@ -46,10 +46,33 @@ def losses(cells: list[Cell]) -> pd.DataFrame:
         [
             {name: getattr(cell, name) for name in LOSS_KEYS} | entry
             for cell in cells
-            for entry in read_jsonl(cell.folder / "train.jsonl")
+            for entry in read_log(cell.folder / "train.jsonl")
         ],
         columns=[*LOSS_KEYS, "step", "loss", "learning_rate", "grad_norm"],
     )
+
+
+def read_log(path: Path) -> list[dict[str, float]]:
+    """The log of a run: a line a step, from the first on.
+
+    Raises
+    ------
+    UserError
+        If the file is missing or damaged, or a step is.
+    """
+    log = read_jsonl(path)
+    for step, entry in enumerate(log, start=1):
+        if entry.get("step") != step:
+            raise UserError(f"{path}, line {step}: not step {step}; {remake(path)}")
+    return log
+
+
+def cost_files(study: Study, cell: Cell) -> list[Path]:
+    """The files that say what a cell cost, those of its start included."""
+    return [
+        *(cell.folder / name for name in ("timing.json", "predict_timing.json")),
+        *(start.with_suffix(".json") for start in study.start_files(cell)),
+    ]
 
 
 def _samples(study: Study, cell: Cell) -> int | None:
@@ -92,8 +115,3 @@ def _cost_columns(study: Study, cell: Cell) -> dict[str, Any]:
 
 def _seconds(path: Path) -> float:
     return float(read_record(path, "seconds")["seconds"])
-
-
-def _reason(cell: Cell) -> str:
-    path = cell.folder / "failed.json"
-    return str(read_record(path, "reason")["reason"]) if path.exists() else "not run"

@@ -1,24 +1,50 @@
-"""What tidy tables share: the scores of cells."""
+"""What tidy tables share: which cells have results, and their scores."""
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
 
-from lorasb.errors import UserError
+from lorasb.errors import UserError, remake
 from lorasb.evaluation.score import METRIC_COLUMNS
-from lorasb.files import read_csv
-from lorasb.study.cells import Cell
-from lorasb.study.paths import SCORES
+from lorasb.files import read_csv, read_record
+from lorasb.study.cells import COLUMNS, Cell
+from lorasb.study.paths import FAILED, SCORES
+from lorasb.study.study import Study
 
 
-def read_scores(cells: list[Cell], split: str) -> pd.DataFrame:
-    """Every metric of the cells on a split."""
+def read_scores(study: Study, cells: list[Cell], split: str, done: list[Cell]) -> pd.DataFrame:
+    """Every metric on a split of the cells that are `done`, which are some of `cells`.
+
+    Raises
+    ------
+    UserError
+        If one of them has no score, or two.
+    """
     # tables written before there were sets lack their column
     known = [name for name in METRIC_COLUMNS if name != "set"]
     tables = [read_csv(folder / f"{split}.metrics.csv", known) for folder in score_folders(cells)]
-    return pd.concat(tables, ignore_index=True).reindex(columns=METRIC_COLUMNS)
+    scores = of_cells(done, pd.concat(tables, ignore_index=True).reindex(columns=METRIC_COLUMNS))
+    whole = scores[scores["set"].isna()]
+    found = Counter(zip(*(whole[name] for name in (*COLUMNS, "metric")), strict=True))
+    for cell in done:
+        for metric in study.tasks[cell.task].metrics:
+            number = found[(*cell.columns.values(), metric)]
+            if number != 1:
+                path = cell.path(SCORES) / f"{split}.metrics.csv"
+                raise UserError(
+                    f"{path}: {number} values of {metric} of {cell.folder}; {remake(path)}"
+                )
+    return scores
+
+
+def of_cells(cells: list[Cell], table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a table that are of these cells."""
+    names = {tuple(cell.columns.values()) for cell in cells}
+    chosen = [key in names for key in zip(*(table[name] for name in COLUMNS), strict=True)]
+    return table[chosen]
 
 
 def score_folders(cells: list[Cell]) -> list[Path]:
@@ -37,8 +63,18 @@ def primary_score(cell: Cell, metric: str, scores: pd.DataFrame) -> float | None
 
 
 def present(cell: Cell, *, available: bool) -> bool:
-    """Whether the cell has predictions; an error where it has none and not `available`."""
+    """Whether the cell has predictions of its last run; if not, an error unless `available`."""
     path = cell.folder / "predictions.jsonl"
-    if not path.exists() and not available:
-        raise UserError(f"{path}: no such file; run the rule 'train' or use --available")
-    return path.exists()
+    reason = failure(cell)
+    if reason is None or available:
+        return reason is None
+    what = "its last run failed" if cell.path(FAILED).exists() else "no results"
+    raise UserError(f"{path}: {what} ({reason}); {remake(path)}, or use --available")
+
+
+def failure(cell: Cell) -> str | None:
+    """Why a cell has no results; None if it has."""
+    noted = cell.path(FAILED)
+    if noted.exists():
+        return str(read_record(noted, "reason")["reason"])
+    return None if (cell.folder / "predictions.jsonl").exists() else "not run"

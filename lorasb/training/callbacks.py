@@ -12,8 +12,9 @@ from transformers import TrainerCallback
 from transformers.trainer_callback import ProgressCallback
 
 from lorasb.errors import UserError
-from lorasb.files import atomic, write_json
-from lorasb.training.run import MARKER, Clock, Plan
+from lorasb.files import atomic
+from lorasb.training.checkpoints import mark_complete, note_kept
+from lorasb.training.run import Clock, Plan
 
 
 class Keeper(TrainerCallback):
@@ -35,8 +36,9 @@ class Keeper(TrainerCallback):
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Mark the checkpoint as complete."""
-        checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        write_json(checkpoint / MARKER, {"seconds": self.clock.seconds()})
+        seconds = self.clock.seconds()
+        with self.clock.paused():
+            mark_complete(Path(args.output_dir) / f"checkpoint-{state.global_step}", seconds)
 
     def collected(self) -> dict[str, torch.Tensor]:
         """All snapshots, those of killed processes included."""
@@ -56,6 +58,7 @@ class Keeper(TrainerCallback):
             }
             with atomic(self._snapshot(step)) as partial:
                 save_file(kept, partial)
+            note_kept(self._snapshot(step))
 
     def _snapshot(self, step: int) -> Path:
         return self.plan.checkpoints / f"snapshot-{step}.safetensors"

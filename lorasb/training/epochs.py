@@ -17,6 +17,7 @@ from transformers import TrainerCallback
 from lorasb.errors import UserError
 from lorasb.files import read_json, write_json
 from lorasb.tasks.task import Row
+from lorasb.training.checkpoints import note_kept
 
 # predictions of a model, and what they cost: `seconds` and `peak_memory_bytes`
 Predict = Callable[[torch.nn.Module], tuple[list[Row], dict[str, float]]]
@@ -50,6 +51,7 @@ class EpochPredictions(TrainerCallback):
         with self.off_the_clock():
             predictions, cost = self.predict(kwargs["model"])
             write_json(path, {"predictions": predictions, "cost": cost})
+            note_kept(path)
 
     def best(self, score: Callable[[list[Row]], float]) -> tuple[list[Row], dict[str, float]]:
         """The predictions with the highest score, of equal ones the first, and what all cost.

@@ -6,9 +6,7 @@ same bytes as one that was never killed.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,6 +19,7 @@ from lorasb.errors import UserError
 from lorasb.files import read_json
 from lorasb.methods.method import Method
 from lorasb.training.callbacks import Keeper, Progress, StopOnNan
+from lorasb.training.checkpoints import last_checkpoint
 from lorasb.training.run import MARKER, Clock, Outcome, Plan
 from lorasb.training.schedule import warmup_steps
 
@@ -71,17 +70,6 @@ def train(
         if "loss" in entry
     ]
     return Outcome(log, keeper.collected(), clock.seconds())
-
-
-def last_checkpoint(folder: Path) -> Path | None:
-    """The newest complete checkpoint; one that a kill cut short is removed."""
-    complete = []
-    for path in folder.glob("checkpoint-*"):
-        if (path / MARKER).exists():
-            complete.append(path)
-        else:
-            shutil.rmtree(path)
-    return max(complete, key=lambda path: int(path.name.split("-")[1]), default=None)
 
 
 def _arguments(plan: Plan) -> TrainingArguments:

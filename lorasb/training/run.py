@@ -1,15 +1,17 @@
-"""What the loop is told, what it leaves, and its clock."""
+"""What the loop is told, what it leaves, its clock, and the note of a failure."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from lorasb.files import write_json
 
 MARKER = "complete.json"  # written last into a checkpoint: without it the checkpoint is not used
 
@@ -59,3 +61,15 @@ class Clock:
         begun = time.perf_counter()
         yield
         self._started += time.perf_counter() - begun
+
+
+@contextmanager
+def failure_noted(path: Path) -> Iterator[None]:
+    """Write why the block failed to `path`; a block that ends well removes what stood there."""
+    try:
+        yield
+    except Exception as error:
+        with suppress(OSError):  # on a full disk, what failed first is what matters
+            write_json(path, {"reason": f"{error or type(error).__name__}"})
+        raise
+    path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The base model of a task or a cell, and what its method is told."""
+"""The base model of a task or a cell, what a cell starts from, and what its method is told."""
 
 from __future__ import annotations
 
@@ -7,9 +7,13 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lorasb.methods.method import Context
 from lorasb.models.load import load_model, load_tokenizer
+from lorasb.models.spec import ModelSpec
+from lorasb.models.weights import tokenizer_hash, weights_hash
+from lorasb.records import Inputs
 from lorasb.seeding import generator
 from lorasb.study.cells import Cell
-from lorasb.study.paths import STARTS
+from lorasb.study.hashes import cell_hash, data_hash
+from lorasb.study.paths import DATA, STARTS
 from lorasb.study.study import Resolved, Study
 from lorasb.training.schedule import start_learning_rate
 
@@ -19,15 +23,50 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def load_base(resolved: Resolved, seed: int) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """The base model with the task head of a seed, and its tokenizer."""
+def load_base(
+    resolved: Resolved, seed: int, inputs: Inputs | None = None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The base model with the task head of a seed, and its tokenizer; both are `inputs`."""
     network = load_model(
         resolved.model,
         kind=resolved.task.kind,
         num_labels=resolved.task.num_labels,
         generator=generator(seed, "head"),
     )
-    return network.to(device()), load_tokenizer(resolved.model)
+    tokenizer = load_tokenizer(resolved.model)
+    if inputs is not None:
+        note_base(inputs, resolved.model)
+        note_tokenizer(inputs, tokenizer)
+    return network.to(device()), tokenizer
+
+
+def note_base(inputs: Inputs, model: ModelSpec) -> None:
+    """The weights of a base model that has been loaded are among the inputs."""
+    inputs.note(f"the base model {model.source}", weights_hash(model))
+
+
+def note_tokenizer(inputs: Inputs, tokenizer: PreTrainedTokenizerBase) -> None:
+    """A tokenizer that was just loaded is among the inputs."""
+    inputs.note(f"the tokenizer {tokenizer.name_or_path}", tokenizer_hash(tokenizer))
+
+
+def note_data(inputs: Inputs, study: Study, model: str, task: str) -> None:
+    """The settings of the prepared rows are among the inputs."""
+    folder = study.folder(DATA, model, task)
+    inputs.note(f"the settings of {folder}", data_hash(study, model, task))
+
+
+def note_settings(inputs: Inputs, study: Study, cell: Cell) -> None:
+    """The settings that a cell is trained with, and those of its rows, are among the inputs."""
+    note_data(inputs, study, cell.model, cell.task)
+    inputs.note(f"the settings of {cell.folder}", cell_hash(study, cell))
+
+
+def note_start(inputs: Inputs, study: Study, cell: Cell) -> None:
+    """The training rows of a cell and the files that its method needs are among the inputs."""
+    inputs.file(cell.path(DATA) / "train.parquet")
+    for need in sorted(study.variants[cell.variant].method.needs):
+        inputs.file(study.start_file(cell, need))
 
 
 def context(study: Study, cell: Cell, rows: int) -> Context:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save_file
 
 from lorasb.probes.replay import base_weights
+from lorasb.records import Inputs, write_record
 from lorasb.start.factors import factorize, save_factors
 from lorasb.study.cells import Cell
 from lorasb.study.study import Resolved, Study
@@ -59,6 +61,7 @@ def keep(variant: str) -> Cell:
         ("gradient_factors", factorize(steep, found.largest_rank, step="sign")),
     ):
         save_factors(factors, found.start_file(made, need))
+        record(found.start_file(made, need))
     method = found.variants[variant].method
     model = method.attach(network, context(found, made, ROWS))
     trained = {name: value for name, value in model.named_parameters() if value.requires_grad}
@@ -69,4 +72,10 @@ def keep(variant: str) -> Cell:
             kept[f"{step}/{name}"] = value.detach() + noise
     made.folder.mkdir(parents=True, exist_ok=True)
     save_file(kept, made.folder / "snapshots.safetensors")
+    record(made.folder / "snapshots.safetensors")
     return made
+
+
+def record(path: Path | str) -> None:
+    """The record of a file that no stage wrote."""
+    write_record(f"{path}.record.json", [path], Inputs())

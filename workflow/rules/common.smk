@@ -134,6 +134,11 @@ def get_snapshots(wildcards):
     )
 
 
+def record_of(table):
+    """The record of a table that is written on its own."""
+    return table.replace(".csv", ".record.json")
+
+
 def get_gradients(wildcards):
     """The gradients that cells of one task start from, where the study compares them."""
     names = study_of(wildcards), wildcards.model, wildcards.task

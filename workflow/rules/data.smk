@@ -6,6 +6,7 @@ rule prepare_task:
             allow_missing=True,
         ),
         manifest=f"{paths.DATA}/manifest.json",
+        record=f"{paths.DATA}/record.json",
     log:
         "logs/prepare_task/{study}/{model}/{task}.log",
     benchmark:

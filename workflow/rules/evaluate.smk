@@ -5,6 +5,7 @@ rule score:
     output:
         metrics=f"{paths.SCORES}/{{split}}.metrics.csv",
         per_item=f"{paths.SCORES}/{{split}}.items.parquet",
+        record=f"{paths.SCORES}/{{split}}.record.json",
     log:
         "logs/score/{study}/{model}/{task}/{split}.log",
     benchmark:
@@ -28,6 +29,7 @@ rule probe_directions:
     output:
         directions=paths.DIRECTIONS,
         gradients=paths.GRADIENT_PROBES,
+        records=[record_of(paths.DIRECTIONS), record_of(paths.GRADIENT_PROBES)],
     log:
         "logs/probe_directions/{study}/{model}/{task}.log",
     benchmark:
@@ -51,6 +53,7 @@ rule measure_spectra:
         gradients=get_gradients,
     output:
         spectra=paths.SPECTRA,
+        record=record_of(paths.SPECTRA),
     log:
         "logs/measure_spectra/{study}/{model}/{task}.log",
     benchmark:
@@ -82,6 +85,7 @@ rule collect:
         gradients=f"{paths.TABLES}/gradients.csv",
         spectra=f"{paths.TABLES}/spectra.csv",
         data=f"{paths.TABLES}/data.csv",
+        record=f"{paths.TABLES}/collect.record.json",
     log:
         "logs/collect/{study}.log",
     benchmark:
@@ -102,6 +106,7 @@ rule select_lr:
     output:
         sweep=f"{paths.TABLES}/sweep.csv",
         selected=f"{paths.TABLES}/selected_lr.tsv",
+        record=f"{paths.TABLES}/select_lr.record.json",
     log:
         "logs/select_lr/{study}.log",
     benchmark:

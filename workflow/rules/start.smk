@@ -8,6 +8,7 @@ rule estimate_gradient:
     output:
         gradient=f"{paths.GRADIENT}/gradient.safetensors",
         cost=f"{paths.GRADIENT}/gradient.json",
+        record=f"{paths.GRADIENT}/record.json",
     log:
         "logs/estimate_gradient/{study}/{model}/{task}/n{samples}/seed{seed}.log",
     benchmark:
@@ -31,6 +32,7 @@ rule factorize_gradient:
     output:
         factors=f"{paths.GRADIENT_FACTORS}/factors.safetensors",
         cost=f"{paths.GRADIENT_FACTORS}/factors.json",
+        record=f"{paths.GRADIENT_FACTORS}/record.json",
     log:
         "logs/factorize_gradient/{study}/{model}/{task}/n{samples}/seed{seed}.log",
     benchmark:
@@ -52,6 +54,7 @@ rule factorize_weights:
     output:
         factors=f"{paths.WEIGHT_FACTORS}/factors.safetensors",
         cost=f"{paths.WEIGHT_FACTORS}/factors.json",
+        record=f"{paths.WEIGHT_FACTORS}/record.json",
     log:
         "logs/factorize_weights/{study}/{model}.log",
     benchmark:

@@ -11,6 +11,7 @@ rule train:
         config=f"{paths.CELL}/config.json",
         timing=f"{paths.CELL}/timing.json",
         provenance=f"{paths.CELL}/provenance.json",
+        record=f"{paths.CELL}/train.record.json",
     log:
         "logs/train/{study}/{model}/{task}/{variant}/r{rank}/lr{lr}/seed{seed}.log",
     benchmark:
@@ -38,8 +39,10 @@ use rule train as train_and_predict with:
         config=f"{paths.CELL}/config.json",
         timing=f"{paths.CELL}/timing.json",
         provenance=f"{paths.CELL}/provenance.json",
+        record=f"{paths.CELL}/train.record.json",
         predictions=f"{paths.CELL}/predictions.jsonl",
         predict_timing=f"{paths.CELL}/predict_timing.json",
+        predict_record=f"{paths.CELL}/predict.record.json",
     log:
         "logs/train_and_predict/{study}/{model}/{task}/{variant}/r{rank}/lr{lr}/seed{seed}.log",
     benchmark:
@@ -57,6 +60,7 @@ rule predict:
     output:
         predictions=f"{paths.CELL}/predictions.jsonl",
         timing=f"{paths.CELL}/predict_timing.json",
+        record=f"{paths.CELL}/predict.record.json",
     log:
         "logs/predict/{study}/{model}/{task}/{variant}/r{rank}/lr{lr}/seed{seed}.log",
     benchmark:

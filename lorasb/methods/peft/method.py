@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lorasb.errors import UserError
+from lorasb.errors import UserError, remake
 from lorasb.files import read_json, write_json
 from lorasb.methods.method import Context, Method, Network
 
@@ -91,22 +91,26 @@ class PeftMethod(Method):
     def load(self, model: PreTrainedModel, folder: Path) -> Network:
         """Read the adapter back."""
         import peft
-        from safetensors import SafetensorError
 
         from lorasb.methods.peft.dora import guard_zero_rows
         from lorasb.methods.peft.moved_start import load_moved, starts_in_weight
+        from lorasb.methods.saved import load_saved, refuse_other_names
         from lorasb.models.precision import hold_in_float32
 
         weights = folder / "adapter_model.safetensors"
         if not weights.exists():  # PEFT would look for the folder's name on the hub
-            raise UserError(f"{folder}: no readable adapter (no {weights.name}); train again")
+            raise UserError(f"{folder}: no readable adapter (no {weights.name}); {remake(folder)}")
+        tensors = load_saved(weights)
         read = load_moved if starts_in_weight(self.options) else peft.PeftModel.from_pretrained
         try:
             hold_in_float32(model, peft.PeftConfig.from_pretrained(folder).modules_to_save or [])
             adapted = read(model, folder)
-        except (ValueError, OSError, SafetensorError) as error:
+        except (UserError, ValueError, OSError, KeyError, RuntimeError, TypeError) as error:
             reason = " ".join(str(error).split())
-            raise UserError(f"{folder}: no readable adapter ({reason}); train again") from error
+            raise UserError(
+                f"{folder}: no readable adapter ({reason}); {remake(folder)}"
+            ) from error
+        refuse_other_names(weights, tensors, peft.get_peft_model_state_dict(adapted).keys())
         guard_zero_rows(adapted)
         return adapted
 

@@ -11,6 +11,7 @@ from lorasb.start.gradients import save_gradients
 from lorasb.study.compared import gradients
 from lorasb.study.paths import SPECTRA, STARTS
 from lorasb.study.study import Study
+from tests.unit.kept import record
 from tests.unit.probes.test_spectra import TOLERANCE, matrix
 
 NAMES = {"study": "ablation-samples", "model": "quickstart-llama", "task": "world"}
@@ -22,6 +23,7 @@ def test_rule_reads_every_gradient_of_a_task_and_no_other(project):
     for number, (samples, seed) in enumerate(estimates):
         path = project / STARTS["gradient"].format(**NAMES, samples=samples, seed=seed)
         save_gradients({"a": matrix(number), "b": matrix(99)}, path)
+        record(path)
     measure_spectra(**NAMES)
     table = pd.read_csv(project / SPECTRA.format(**NAMES))
     assert list(table.columns) == COLUMNS

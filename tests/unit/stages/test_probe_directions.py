@@ -24,6 +24,7 @@ def finished(project):
     folder = cells[0].path(DATA)
     folder.mkdir(parents=True)
     Dataset.from_list(kept.rows()).to_parquet(folder / "train.parquet")
+    kept.record(folder / "train.parquet")
     return cells
 
 
