@@ -26,7 +26,9 @@ class BaseModel(Full):
         return model
 
     def save(self, model: Network, folder: Path) -> None:
-        """Write nothing: the base model and the seed of its head give all of it."""
+        """Write a word of it: the base model and the seed of its head give all else."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "README.md").write_text("The base model: nothing is trained.\n", encoding="utf-8")
 
     def load(self, model: PreTrainedModel, folder: Path) -> Network:
         """The base model."""
