@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import torch
@@ -24,10 +27,21 @@ from transformers import (
 from transformers.utils import logging
 
 from lorasb.errors import UserError
+from lorasb.files import check_readable
 from lorasb.models.layers import head_parameters, is_inside
 from lorasb.models.spec import Kind, ModelSpec
 
 HEAD_STD = 0.02  # of a new task head's weights, as BERT and its kin are initialised
+AGAIN = "fetch or build the model again"
+PICKLED = {".bin", ".pt", ".pth", ".ckpt", ".pkl"}
+REFUSED = (
+    "weights by pickle, which can run code; convert them to safetensors, "
+    "or allow them with pickled_weights: true in the model's file of config/models"
+)
+LONGEST = 300  # characters that are kept of what a library says
+
+# transformers would ask a service of the hub to convert weights, and take what it wrote
+os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
 
 
 def load_tokenizer(spec: ModelSpec) -> PreTrainedTokenizerBase:
@@ -36,8 +50,9 @@ def load_tokenizer(spec: ModelSpec) -> PreTrainedTokenizerBase:
     Where a tokenizer has none, its end-of-text token pads: attention masks and labels are explicit
     everywhere, so a token's id never decides whether it is padding.
     """
-    with _quiet(), _one_line_errors(spec):
-        tokenizer = AutoTokenizer.from_pretrained(spec.source, **_revision(spec))
+    _check_objects(spec, "config.json", "tokenizer.json", "tokenizer_config.json")
+    with _quiet(), _one_line_errors(spec.source, "tokenizer"):
+        tokenizer = AutoTokenizer.from_pretrained(spec.source, **_options(spec))
     if tokenizer.pad_token is None:
         if tokenizer.eos_token is None:
             raise UserError(f"{spec.source}: its tokenizer has neither a pad nor an eos token")
@@ -57,21 +72,28 @@ def load_model(
     Raises
     ------
     UserError
-        If the weights are missing, damaged, incomplete or out of reach, or if the model cannot do
-        tasks of this kind.
+        If the weights are missing, damaged, incomplete or out of reach, if they are pickled and
+        the description does not allow that, or if the model cannot do tasks of this kind.
     """
     head = spec.head_modules(kind)
     tokenizer = load_tokenizer(spec)
     config = _base_config(spec, spec.source, kind, num_labels)
-    with _quiet(), _one_line_errors(spec), torch.random.fork_rng(devices=[]):
+    _check_objects(spec, "generation_config.json", "model.safetensors.index.json")
+    _check_weights(spec)
+    with _quiet(), _one_line_errors(spec.source, "weights"), torch.random.fork_rng(devices=[]):
         model, report = _auto_class(kind).from_pretrained(
             spec.source,
             config=config,
             dtype=spec.torch_dtype,
             output_loading_info=True,
-            **_revision(spec),
+            # refused below, by name
+            ignore_mismatched_sizes=True,
+            # None: the first format that there is
+            use_safetensors=None if spec.pickled_weights else True,
+            **_options(spec),
         )
     _refuse_missing(spec, head, report["missing_keys"])
+    _refuse_other_shapes(spec, head, report["mismatched_keys"])
     model.config.pad_token_id = tokenizer.pad_token_id
     if kind == "generation":
         model.generation_config.pad_token_id = tokenizer.pad_token_id
@@ -85,8 +107,14 @@ def skeleton(spec: ModelSpec, *, kind: Kind, num_labels: int) -> PreTrainedModel
     Needs no network where the description names an `architecture` or a `path`.
     """
     spec.head_modules(kind)  # refuses a kind that the model cannot do
-    config = _base_config(spec, spec.architecture or spec.source, kind, num_labels)
-    with _quiet(), torch.random.fork_rng(devices=[]), torch.device("meta"):
+    source = spec.architecture or spec.source
+    config = _base_config(spec, source, kind, num_labels)
+    with (
+        _quiet(),
+        _one_line_errors(source, "architecture"),
+        torch.random.fork_rng(devices=[]),
+        torch.device("meta"),
+    ):
         return _auto_class(kind).from_config(config)
 
 
@@ -94,13 +122,20 @@ def _auto_class(kind: Kind) -> Any:
     return AutoModelForCausalLM if kind == "generation" else AutoModelForSequenceClassification
 
 
-def _revision(spec: ModelSpec) -> dict[str, str]:
-    return {"revision": spec.revision} if spec.revision else {}
+def _options(spec: ModelSpec) -> dict[str, Any]:
+    """What every reader is told; code that comes with a model is never run."""
+    revision = {"revision": spec.revision} if spec.revision else {}
+    return {"trust_remote_code": False, **revision}
 
 
 def _base_config(spec: ModelSpec, source: str, kind: Kind, num_labels: int) -> PreTrainedConfig:
-    with _quiet(), _one_line_errors(spec):
-        config = AutoConfig.from_pretrained(source, **_revision(spec))
+    if source == spec.architecture:
+        _check_object(Path(source))
+    elif spec.path is not None:
+        _check_folder(spec)
+        _check_object(Path(source) / "config.json")
+    with _quiet(), _one_line_errors(source, "config.json"):
+        config = AutoConfig.from_pretrained(source, **_options(spec))
     if kind != "generation":
         config.num_labels = num_labels
         single = "single_label_classification"
@@ -127,6 +162,54 @@ def _refuse_missing(spec: ModelSpec, head: Sequence[str], missing: set[str]) -> 
         )
 
 
+def _refuse_other_shapes(
+    spec: ModelSpec, head: Sequence[str], found: Iterable[tuple[str, Sequence[int], Sequence[int]]]
+) -> None:
+    other = sorted(row for row in found if not is_inside(row[0], head))
+    if other:
+        name, stored, wanted = other[0]
+        raise UserError(
+            f"{spec.source}: {len(other)} weights have other shapes than config.json says, first "
+            f"'{name}' with {tuple(stored)} in place of {tuple(wanted)}; {AGAIN}"
+        )
+
+
+def _check_folder(spec: ModelSpec) -> None:
+    if spec.path is not None and not Path(spec.path).is_dir():
+        raise UserError(f"{spec.path}: no such folder; it should hold the model {spec.label}")
+
+
+def _check_objects(spec: ModelSpec, *names: str) -> None:
+    """Refuse files of a model's folder that are there and hold no JSON object."""
+    _check_folder(spec)
+    for path in (Path(spec.path or "", name) for name in names):
+        if spec.path is not None and path.exists():
+            _check_object(path)
+
+
+def _check_object(path: Path) -> None:
+    if not path.exists():
+        raise UserError(f"{path}: no such file; {AGAIN}")
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:  # no JSON, or no UTF-8
+        found = None
+    if not isinstance(found, dict):
+        raise UserError(f"{path}: not a JSON object; {AGAIN}")
+
+
+def _check_weights(spec: ModelSpec) -> None:
+    """Refuse weights in a folder that may not be read, or that only pickle can read."""
+    if spec.path is None:
+        return
+    found = sorted(Path(spec.path).glob("*.safetensors"))
+    for path in found:
+        check_readable(path)  # safetensors would call it missing
+    pickled = [path for path in sorted(Path(spec.path).iterdir()) if path.suffix in PICKLED]
+    if pickled and not found and not spec.pickled_weights:
+        raise UserError(f"{pickled[0]}: {REFUSED}")
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Silence transformers' reports on loading; bars of downloads stay."""
@@ -145,25 +228,43 @@ def _quiet() -> Iterator[None]:
 
 
 @contextmanager
-def _one_line_errors(spec: ModelSpec) -> Iterator[None]:
-    """Turn what transformers raises for missing or damaged files into a UserError."""
-    if spec.path is not None and not Path(spec.path).is_dir():
-        raise UserError(f"{spec.path}: no such folder; it should hold the model {spec.label}")
+def _one_line_errors(source: str, what: str) -> Iterator[None]:
+    """Turn what transformers raises for missing, damaged or foreign files into a UserError."""
     try:
         yield
     except SafetensorError as error:
         raise UserError(
-            f"{spec.source}: the weights cannot be read, the file is damaged or cut off ({error}); "
+            f"{source}: the weights cannot be read, the file is damaged or cut off ({error}); "
             "delete it and fetch or build it again"
         ) from error
     except OSError as error:
-        raise UserError(_explain(spec, error)) from error
+        if error.errno is not None:  # of the system, with the file's name
+            raise
+        raise UserError(_explain(source, error)) from error
+    except Exception as error:  # files that its code does not expect raise anything there
+        if "trust_remote_code" in str(error):
+            raise UserError(
+                f"{source}: needs code of its own, which is never run; "
+                "take a model whose architecture transformers has"
+            ) from error
+        raise UserError(
+            f"{source}: its {what} cannot be read ({type(error).__name__}: {_line(error)}); it is "
+            "missing or damaged, or the architecture is unknown or cannot do this kind of task"
+        ) from error
 
 
-def _explain(spec: ModelSpec, error: OSError) -> str:
+def _explain(source: str, error: OSError) -> str:
     if isinstance(error.__cause__, LocalEntryNotFoundError):
         return (
-            f"no network and nothing cached: {spec.source}; run once with a network, "
+            f"no network and nothing cached: {source}; run once with a network, "
             "or set HF_HOME to a cache that holds it"
         )
-    return f"{spec.source}: {' '.join(str(error).split())}"
+    if "use_safetensors" in str(
+        error
+    ):  # what transformers asks for where the hub has other weights
+        return f"{source}: {REFUSED}"
+    return f"{source}: {_line(error)}"
+
+
+def _line(error: Exception) -> str:
+    return shorten(str(error), LONGEST, placeholder=" ...")

@@ -32,6 +32,7 @@ class ModelSpec:
     kinds: Sequence[Kind]
     target_modules: Sequence[str]
     task_head: Sequence[str]
+    pickled_weights: bool = False
 
     @classmethod
     def load(cls, name: str) -> ModelSpec:
@@ -41,7 +42,8 @@ class ModelSpec:
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> ModelSpec:
         """Build it from the mapping that the YAML file holds."""
-        spec = cls(**{field.name: config[field.name] for field in fields(cls)})
+        known = {field.name for field in fields(cls)}
+        spec = cls(**{name: value for name, value in config.items() if name in known})
         if (spec.hub_id is None) == (spec.path is None):
             raise UserError(
                 f"model {spec.label}: give either hub_id or path and set the other to null"

@@ -180,7 +180,7 @@ def _gradient_key(study: Study, model: str, task: str, samples: int) -> list[Any
 
 
 def _model_key(model: ModelSpec) -> Data:
-    return _without(asdict(model), {"label"})
+    return _without(asdict(model), {"label", "pickled_weights"})
 
 
 def _settings(study: Study, task: str, section: str) -> Data:
