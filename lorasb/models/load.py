@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
@@ -28,6 +28,7 @@ from transformers.utils import logging
 
 from lorasb.errors import UserError
 from lorasb.files import check_readable
+from lorasb.hub import cached_without_network, not_cached
 from lorasb.models.layers import head_parameters, is_inside
 from lorasb.models.spec import Kind, ModelSpec
 
@@ -51,7 +52,7 @@ def load_tokenizer(spec: ModelSpec) -> PreTrainedTokenizerBase:
     everywhere, so a token's id never decides whether it is padding.
     """
     _check_objects(spec, "config.json", "tokenizer.json", "tokenizer_config.json")
-    with _quiet(), _one_line_errors(spec.source, "tokenizer"):
+    with _reading(spec.source, "tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(spec.source, **_options(spec))
     if tokenizer.pad_token is None:
         if tokenizer.eos_token is None:
@@ -80,7 +81,7 @@ def load_model(
     config = _base_config(spec, spec.source, kind, num_labels)
     _check_objects(spec, "generation_config.json", "model.safetensors.index.json")
     _check_weights(spec)
-    with _quiet(), _one_line_errors(spec.source, "weights"), torch.random.fork_rng(devices=[]):
+    with _reading(spec.source, "weights"), torch.random.fork_rng(devices=[]):
         model, report = _auto_class(kind).from_pretrained(
             spec.source,
             config=config,
@@ -109,12 +110,8 @@ def skeleton(spec: ModelSpec, *, kind: Kind, num_labels: int) -> PreTrainedModel
     spec.head_modules(kind)  # refuses a kind that the model cannot do
     source = spec.architecture or spec.source
     config = _base_config(spec, source, kind, num_labels)
-    with (
-        _quiet(),
-        _one_line_errors(source, "architecture"),
-        torch.random.fork_rng(devices=[]),
-        torch.device("meta"),
-    ):
+    fork = torch.random.fork_rng(devices=[])
+    with _reading(source, "architecture"), fork, torch.device("meta"):
         return _auto_class(kind).from_config(config)
 
 
@@ -134,7 +131,7 @@ def _base_config(spec: ModelSpec, source: str, kind: Kind, num_labels: int) -> P
     elif spec.path is not None:
         _check_folder(spec)
         _check_object(Path(source) / "config.json")
-    with _quiet(), _one_line_errors(source, "config.json"):
+    with _reading(source, "config.json"):
         config = AutoConfig.from_pretrained(source, **_options(spec))
     if kind != "generation":
         config.num_labels = num_labels
@@ -228,6 +225,14 @@ def _quiet() -> Iterator[None]:
 
 
 @contextmanager
+def _reading(source: str, what: str) -> Iterator[None]:
+    """What is set and mended around every call of transformers that reads a model."""
+    cached = nullcontext() if Path(source).exists() else cached_without_network()
+    with _quiet(), _one_line_errors(source, what), cached:
+        yield
+
+
+@contextmanager
 def _one_line_errors(source: str, what: str) -> Iterator[None]:
     """Turn what transformers raises for missing, damaged or foreign files into a UserError."""
     try:
@@ -255,10 +260,7 @@ def _one_line_errors(source: str, what: str) -> Iterator[None]:
 
 def _explain(source: str, error: OSError) -> str:
     if isinstance(error.__cause__, LocalEntryNotFoundError):
-        return (
-            f"no network and nothing cached: {source}; run once with a network, "
-            "or set HF_HOME to a cache that holds it"
-        )
+        return str(not_cached(source))
     if "use_safetensors" in str(
         error
     ):  # what transformers asks for where the hub has other weights

@@ -17,6 +17,7 @@ from datasets import Dataset
 
 from lorasb.errors import UserError
 from lorasb.files import atomic, read_json, read_jsonl
+from lorasb.hub import OFFLINE, out_of_reach
 from lorasb.tasks.task import File, FilesSource
 
 TIMEOUT = 60  # seconds without a byte
@@ -82,10 +83,10 @@ def _file(source: FilesSource, name: str) -> File:
 
 def _download(url: str, file: File, path: Path) -> None:
     """Download to `path`, which appears only if everything came and the checksum is right."""
-    if huggingface_hub.constants.HF_HUB_OFFLINE:
+    if huggingface_hub.constants.HF_HUB_OFFLINE or out_of_reach(url):
         raise UserError(
-            f"no network and nothing cached: {url}; run once with a network, "
-            "or set source.folder of the task to a folder that holds the file"
+            f"no network and nothing cached: {url}; run once with a network and "
+            f"without {OFFLINE}=1, or set source.folder of the task to a folder that holds the file"
         )
     with atomic(path) as partial:
         try:

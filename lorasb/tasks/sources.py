@@ -9,11 +9,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import datasets.config
+import huggingface_hub.constants
 import torch
 from datasets import Dataset, load_dataset
-from datasets.exceptions import DatasetNotFoundError
+from datasets.exceptions import DatasetGenerationError
 
 from lorasb.errors import UserError
+from lorasb.hub import cached_without_network, not_cached
 from lorasb.seeding import generator
 from lorasb.tasks.downloads import load_file, used_files
 from lorasb.tasks.task import FilesSource, GeneratedSource, HubSource, Row, Task
@@ -79,7 +82,9 @@ def _load(source: HubSource | FilesSource, split: str) -> Dataset:
 
 @cache
 def _load_hub(source: HubSource, split: str) -> Dataset:
-    with _one_line_errors(source):
+    with _one_line_errors(source), cached_without_network():
+        # it was read when the library was imported
+        datasets.config.HF_HUB_OFFLINE |= huggingface_hub.constants.HF_HUB_OFFLINE
         found = load_dataset(source.path, source.name, revision=source.revision, split=split)
     known = dict(source.rows).get(split, len(found))
     if len(found) != known:
@@ -142,15 +147,15 @@ def _check_columns(task: Task, found: list[str], where: str) -> None:
 
 @contextmanager
 def _one_line_errors(source: HubSource) -> Iterator[None]:
-    """Turn what datasets raises for a source that is missing or out of reach into a UserError."""
+    """Turn what datasets raises for a source out of reach, damaged or foreign into a UserError."""
     label = f"{source.path}, {source.name}" if source.name else source.path
     try:
         yield
     except ConnectionError as error:
-        raise UserError(
-            f"no network and nothing cached: data set {label}; run once with a network, "
-            "or set HF_HOME to a cache that holds it"
-        ) from error
-    except (DatasetNotFoundError, ValueError) as error:
-        # ValueError: no such configuration or split
-        raise UserError(f"data set {label}: {' '.join(str(error).split())}") from error
+        raise not_cached(f"data set {label}") from error
+    except Exception as error:  # files that its code does not expect raise anything there
+        if isinstance(error, OSError) and error.errno is not None:  # of the system, with a name
+            raise
+        cause = error.__cause__ if isinstance(error, DatasetGenerationError) else error
+        what = " ".join(str(cause).split()) or type(cause).__name__
+        raise UserError(f"data set {label}: {what}") from error

@@ -12,7 +12,7 @@ from lorasb.errors import UserError
 from lorasb.tasks import sources
 from lorasb.tasks.downloads import load_file
 from lorasb.tasks.sources import describe, load_rows
-from lorasb.tasks.task import GenerationTask, Task
+from lorasb.tasks.task import GenerationTask, HubSource, Task
 from tests.offline import LLM_ADAPTERS, offline_config
 from tests.unit.tasks.test_task import ROOT
 from tests.unit.text import generation_task, labelled_task, regression_task, sets_task
@@ -300,3 +300,31 @@ def test_reading_writes_nothing_into_the_cache(offline_hub, monkeypatch):
     before = state()
     load_rows(glue("mrpc", monkeypatch), "selection", 0)
     assert state() == before
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "part"),
+    [
+        ("train.csv", b"a,b\n1,2\n3,4,5\n", "Expected 2 fields in line 3, saw 3"),
+        ("train.csv", b"\xff\xfe\x00\x81" * 99, "codec can't decode"),
+        ("train.jsonl", b'{"a": 1}\n{"a":\n', "JSON parse error"),
+        ("train.jsonl", b"", "StopIteration"),
+        ("train.parquet", b"PAR1", "Parquet"),
+        ("train.pkl", b"cos\nsystem\n(S'touch ran'\ntR.", "No (supported) data files"),
+        ("rows.py", b"open('ran', 'w')\n", "scripts are no longer supported"),
+    ],
+)
+def test_damaged_data_and_data_that_are_code_are_refused_in_one_line(
+    tmp_path, monkeypatch, name, content, part
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    folder = tmp_path / "rows"
+    folder.mkdir()
+    (folder / name).write_bytes(content)
+    with pytest.raises(UserError) as found:
+        sources._load_hub(HubSource(str(folder), None, None), "train")
+    assert str(found.value).startswith(f"data set {folder}: ")
+    assert part in str(found.value)
+    assert "\n" not in str(found.value)
+    assert not (tmp_path / "ran").exists()
