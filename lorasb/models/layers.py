@@ -2,55 +2,114 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TypeAlias
+import copy
+from collections.abc import Iterator, Sequence, Set
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from torch import nn
+from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
+from torch.nn.parallel import DataParallel, DistributedDataParallel
 from transformers.pytorch_utils import Conv1D
 
 from lorasb.errors import UserError
 
+if TYPE_CHECKING:
+    from peft import PeftConfig
+
 PREFIX = "base_model.model."  # of module names inside a PeftModel
+COMPILED = "_orig_mod."  # in module names inside what `torch.compile` made
 
 
 Linear: TypeAlias = nn.Linear | Conv1D
 
 
+def unwrapped(model: nn.Module) -> Any:
+    """The model inside the wrappers of `torch.compile` and of data parallelism."""
+    inner: Any = model
+    while True:
+        if "_orig_mod" in inner._modules:  # a PeftModel looks for attributes further inside
+            inner = inner._orig_mod
+        elif isinstance(inner, DataParallel | DistributedDataParallel):
+            inner = inner.module
+        else:
+            return inner
+
+
+def base_name(name: str) -> str:
+    """A module's name in the base model, from its name in a PeftModel or a compiled model."""
+    return name.replace(COMPILED, "").removeprefix(PREFIX)
+
+
 def matching_modules(
-    model: nn.Module, target_modules: Sequence[str], exclude: Sequence[str] = ()
+    model: nn.Module,
+    target_modules: Sequence[str] | str | PeftConfig,
+    exclude: Sequence[str] = (),
 ) -> dict[str, Linear]:
     """The linear layers that an adapter changes, by name, in the model's order.
 
-    PEFT's rule: a target is a layer's whole name, or its end after a dot. Layers inside a module
-    of `exclude` (the task head) never match.
+    By PEFT's own rule, as the tuner follows it: a target is a layer's whole name, or its end after
+    a dot; or all targets are one regular expression, or "all-linear". Layers inside a module of
+    `exclude` (the task head) never match. A PEFT config in place of the targets brings its
+    `exclude_modules`, `modules_to_save`, `layers_to_transform` and `layers_pattern` with it.
 
     Raises
     ------
     UserError
-        If a target matches no linear layer.
+        If a target matches nothing, or something else than a linear layer in full or half
+        precision.
     """
-    layers = {
-        name: module
-        for name, module in model.named_modules()
-        if isinstance(module, Linear) and not is_inside(name, exclude)
+    from peft.tuners.tuners_utils import (
+        _maybe_include_all_linear_layers,
+        check_target_module_exists,
+    )
+
+    rule = _rule(model, target_modules, exclude)
+    named = rule.target_modules
+    _maybe_include_all_linear_layers(rule, model)
+    layers = dict(_outer_modules(model))
+    found = {
+        name: module for name, module in layers.items() if check_target_module_exists(rule, name)
     }
-    for target in target_modules:
-        if not any(_matches(name, target) for name in layers):
-            ends = sorted({name.rsplit(".", 1)[-1] for name in layers})
-            raise UserError(
-                f"target module '{target}' matches no linear layer of {type(model).__name__}; "
-                f"their names end in: {', '.join(ends)}"
-            )
-    return {
-        name: module
-        for name, module in layers.items()
-        if any(_matches(name, target) for target in target_modules)
-    }
+    # a configuration may name what it excludes: PEFT writes "all-linear" out that way
+    pool = found if isinstance(rule, SimpleNamespace) else layers
+    for target in [named] if isinstance(named, str) else sorted(named):
+        by_end = [name for name in pool if _ends_with(name, target)]
+        _check_target(model, target, list(found) if isinstance(named, str) else by_end)
+    if not found:
+        raise UserError(f"every layer that {sorted(named)} mean is excluded; nothing is adapted")
+    return {name: linear_layer(name, module) for name, module in found.items()}
+
+
+def linear_layer(name: str, module: nn.Module) -> Linear:
+    """The module, if its weight is the W of y = W x + b in full or half precision.
+
+    Raises
+    ------
+    UserError
+        If it is another kind of layer, or its weight is quantised, packed or spread over devices.
+    """
+    if not isinstance(module, Linear) or isinstance(module, NonDynamicallyQuantizableLinear):
+        raise UserError(
+            f"{name}: a {type(module).__name__} cannot be adapted; target_modules should name "
+            "linear layers in full or half precision"
+        )
+    weight, shape = module.weight, _declared_shape(module)
+    plain = type(weight) is nn.Parameter and weight.is_floating_point() and weight.itemsize > 1
+    if not plain or weight.shape != shape:
+        raise UserError(
+            f"{name}: its weight is a {type(weight).__name__} of {weight.dtype} and shape "
+            f"{tuple(weight.shape)}, which cannot be adapted; it should be {tuple(shape)} in full "
+            "or half precision, so load the model without quantisation"
+        )
+    return module
 
 
 def target_shapes(
-    model: nn.Module, target_modules: Sequence[str], exclude: Sequence[str] = ()
+    model: nn.Module,
+    target_modules: Sequence[str] | str | PeftConfig,
+    exclude: Sequence[str] = (),
 ) -> dict[str, tuple[int, int]]:
     """Shapes (out, in) of the weights that `matching_modules` finds."""
     modules = matching_modules(model, target_modules, exclude)
@@ -78,12 +137,74 @@ def head_parameters(model: nn.Module, head: Sequence[str]) -> dict[str, nn.Param
     return {name: value for name, value in parameters.items() if is_inside(name, head)}
 
 
+def _check_target(model: nn.Module, target: str, names: Sequence[str]) -> None:
+    """Refuse a target that means none of these layers, or no linear one."""
+    layers = dict(_outer_modules(model))
+    if any(isinstance(layers[name], Linear) for name in names):
+        return
+    other = [f"{name}: a {type(layers[name]).__name__} cannot be adapted; " for name in names[:1]]
+    linear = [name for name, module in layers.items() if isinstance(module, Linear)]
+    ends = sorted({name.rsplit(".", 1)[-1] for name in linear})
+    raise UserError(
+        f"{''.join(other)}target module '{target}' matches no linear layer of "
+        f"{type(model).__name__}; their names end in: {', '.join(ends)}; they should be in full or "
+        "half precision"
+    )
+
+
 def _shape(module: Linear) -> tuple[int, int]:
     rows, columns = module.weight.shape
     return (columns, rows) if isinstance(module, Conv1D) else (rows, columns)
 
 
-def _matches(name: str, target: str) -> bool:
+def _declared_shape(module: Linear) -> tuple[int, int]:
+    """What the weight's shape should be, as the layer stores it."""
+    if isinstance(module, Conv1D):
+        return module.nx, module.nf
+    return module.out_features, module.in_features
+
+
+def _rule(
+    model: nn.Module, targets: Sequence[str] | str | PeftConfig, exclude: Sequence[str]
+) -> Any:
+    """A copy of what PEFT reads to match names."""
+    if isinstance(targets, str | Sequence | Set):
+        rule = SimpleNamespace(target_modules=targets, modules_to_save=None, task_type=None)
+    else:
+        rule = copy.copy(targets)
+    rule.modules_to_save = [*(rule.modules_to_save or ()), *exclude]
+    if rule.target_modules is None:
+        rule.target_modules = _peft_choice(model, rule)
+    return rule
+
+
+def _peft_choice(model: nn.Module, config: PeftConfig) -> Sequence[str] | str:
+    """What PEFT adapts in a model of this type where a config names no targets."""
+    from peft.mapping import PEFT_TYPE_TO_TUNER_MAPPING
+
+    kind = getattr(model.config, "model_type", None)
+    found = PEFT_TYPE_TO_TUNER_MAPPING[config.peft_type].target_module_mapping.get(kind)
+    if found is None:
+        raise UserError(
+            f"target_modules: PEFT has no choice for a model of type '{kind}'; name them"
+        )
+    return found
+
+
+def _outer_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """All modules, but of one that a tuner has wrapped the base layer, and nothing inside it."""
+    wrapped: tuple[str, ...] = ()
+    for name, module in model.named_modules():
+        if not name or name.startswith(wrapped):
+            continue
+        if hasattr(module, "get_base_layer"):
+            wrapped = (*wrapped, f"{name}.")
+            yield name, module.get_base_layer()
+        else:
+            yield name, module
+
+
+def _ends_with(name: str, target: str) -> bool:
     return name == target or name.endswith(f".{target}")
 
 

@@ -72,6 +72,7 @@ class Probe:
         self.network = network.float()
         self.settings = resolved.settings
         self.targets = resolved.model.target_modules
+        self.task_head = resolved.task_head
         self.base = base_weights(self.network, resolved)
         self.start = {
             name: value.detach().clone() for name, value in self.network.named_parameters()
@@ -95,6 +96,7 @@ class Probe:
             self.network,
             self.batches,
             target_modules=self.targets,
+            exclude=self.task_head,
             num_samples=self.rows,
             memory_limit_bytes=self.settings["gradient"]["memory_limit_bytes"],
         )

@@ -104,7 +104,7 @@ def replay(study: Study, cell: Cell, rows: int) -> Iterator[Moment]:
 
 def base_weights(network: nn.Module, resolved: Resolved) -> dict[str, Tensor]:
     """Copies of the weights that are to be adapted, (out, in)."""
-    modules = matching_modules(network, resolved.model.target_modules)
+    modules = matching_modules(network, resolved.model.target_modules, resolved.task_head)
     return {name: oriented_weight(module).clone() for name, module in modules.items()}
 
 

@@ -42,6 +42,7 @@ def estimate_gradient(study: str, model: str, task: str, samples: int, seed: int
             network,
             loader,
             target_modules=resolved.model.target_modules,
+            exclude=resolved.task_head,
             num_samples=samples,
             memory_limit_bytes=settings["memory_limit_bytes"],
             dropout=settings["dropout"],

@@ -40,10 +40,11 @@ def factorize_weights(study: str, model: str) -> None:
 
     found = Study.load(study)
     task = next(iter(found.tasks))  # the adapted weights are the same for every task
+    resolved = found.resolved(model, task)
     inputs = Inputs()
-    network, _ = load_base(found.resolved(model, task), seed=0)
+    network, _ = load_base(resolved, seed=0)
     note_base(inputs, found.models[model])
-    modules = matching_modules(network, found.models[model].target_modules)
+    modules = matching_modules(network, resolved.model.target_modules, resolved.task_head)
     weights = {name: oriented_weight(module) for name, module in modules.items()}
     with measured() as cost:
         factors = factorize(weights, found.largest_rank, step="none", generator=generator(0, "svd"))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -18,10 +19,16 @@ from transformers.pytorch_utils import Conv1D
 
 from lorasb.errors import UserError, remake
 from lorasb.files import atomic, load_tensors
-from lorasb.models.layers import Linear, matching_modules
+from lorasb.models.layers import Linear, matching_modules, unwrapped
+
+if TYPE_CHECKING:
+    from peft import PeftConfig
 
 IGNORED = -100  # label of tokens that have no loss
+NO_LABEL = "gradient estimate: a sample has no label token; was its answer cut off?"
 FLOAT32_BYTES = 4
+# to which two ways of adding up the same float32 losses agree
+ROUNDING = 1e-5
 
 Batch = dict[str, Tensor]
 Reduction = Literal["sample-sum", "batch-mean"]
@@ -31,23 +38,28 @@ def estimate_gradients(
     model: PreTrainedModel,
     dataloader: Iterable[Mapping[str, Tensor]],
     *,
-    target_modules: Sequence[str],
+    target_modules: Sequence[str] | str | PeftConfig,
     num_samples: int,
+    exclude: Sequence[str] = (),
     memory_limit_bytes: int | None = None,
     dropout: bool = False,
     reduction: Reduction = "sample-sum",
 ) -> dict[str, Tensor]:
     """Gradient of the loss at the target weights, from the first `num_samples` samples.
 
-    "sample-sum" is the sum of the samples' own gradients (arXiv 2411.19557, section 3). A sample's
-    loss is the mean over its label tokens for a causal language model, the cross entropy for a
-    classifier, the squared error where there is one output. It does not depend on the batch size.
-    "batch-mean" is what the authors' code sums: the mean loss over a batch's label tokens, divided
-    by the number of its samples.
+    "sample-sum" is the sum of the samples' own gradients (arXiv 2411.19557, section 3): those of
+    the model's own loss for each sample alone, whatever the batch size. For a causal language model
+    that is the mean over the sample's label tokens. "batch-mean" is what the authors' code sums:
+    the model's loss of a batch, divided by the number of its samples.
 
-    `dataloader` yields batches with `labels` and the model's inputs. `memory_limit_bytes` bounds
-    the gradients held at once: less memory costs more passes over the same samples and gives the
-    same numbers. `dropout` switches the model's own dropout on.
+    `dataloader` yields batches of the model's inputs and labels, a row for each sample.
+    `target_modules` and `exclude` are those of `matching_modules`. Sums are float32 in the host's
+    memory; the model's device holds one weight's gradient at a time. `memory_limit_bytes` bounds
+    the sums of one pass: less costs more passes over the same samples and gives the same numbers.
+    `dropout` switches the model's own dropout on.
+
+    The gradient is that of the layer's own use of its weight, which is what an adapter changes: an
+    output layer tied to the embedding has nothing of the embedding's part.
 
     Returns float32 tensors (out, in) on the CPU under the modules' names in the model. The model is
     left as it was found, and so is the state of the random generators.
@@ -55,10 +67,17 @@ def estimate_gradients(
     Raises
     ------
     UserError
-        If a target matches nothing, samples are too few or have no label, the limit is too small
-        for one weight, or a loss or gradient is missing or not finite; names the module.
+        If a target matches nothing or what is no plain linear layer, the model has an adapter,
+        samples are too few or have no label, the limit is too small for one weight, or a loss or
+        gradient is missing or not finite; names the module.
     """
-    modules = matching_modules(model, target_modules)
+    model = _base_model(model)
+    modules = matching_modules(model, target_modules, exclude)
+    for name, module in modules.items():
+        if module.weight.is_meta:
+            raise UserError(
+                f"{name}: its weight is not in memory; load the model without offloading"
+            )
     passes = _passes(modules, memory_limit_bytes)
     with _fork_rng(model):
         batches = list(_first_samples(dataloader, num_samples))
@@ -71,8 +90,10 @@ def estimate_gradients(
             # each pass starts from the same random state: the same dropout masks
             with _fork_rng(model), _collected(group) as collected:
                 for batch in batches:
-                    _backward(model, batch, reduction)
-                    progress.update(len(batch["labels"]))
+                    for loss in _losses(model, batch, reduction):
+                        if loss.requires_grad:
+                            torch.autograd.backward(loss)
+                    progress.update(_rows(batch))
             gradients |= _finished(group, collected)
     return gradients
 
@@ -128,21 +149,41 @@ def _passes(modules: Mapping[str, Linear], limit: int | None) -> list[dict[str, 
     return groups
 
 
+def _base_model(model: nn.Module) -> Any:
+    found = unwrapped(model)
+    if hasattr(found, "peft_config"):
+        raise UserError(
+            "gradient estimate: the model already has an adapter; estimate on the base model, "
+            "before get_peft_model or after unload()"
+        )
+    return found
+
+
 def _first_samples(dataloader: Iterable[Mapping[str, Tensor]], num_samples: int) -> Iterator[Batch]:
     if num_samples < 1:
         raise UserError(f"num_samples {num_samples}: at least 1 is needed")
     missing = num_samples
     for batch in dataloader:
-        if "labels" not in batch:
-            raise UserError(f"the batches have no 'labels', only: {', '.join(batch)}")
-        taken = {key: value[:missing] for key, value in batch.items()}
-        missing -= len(taken["labels"])
-        yield taken
+        taken = min(missing, _rows(batch))
+        yield {key: value[:taken] for key, value in batch.items()}
+        missing -= taken
         if not missing:
             return
     raise UserError(
         f"num_samples {num_samples}: the dataloader has only {num_samples - missing} samples"
     )
+
+
+def _rows(batch: Mapping[str, Tensor]) -> int:
+    """Number of samples of a batch; a tensor has a row for each, or one row for all."""
+    for key, value in batch.items():
+        if not isinstance(value, Tensor) or not value.ndim:
+            raise UserError(f"batch: '{key}' is no tensor with a row for each sample; leave it out")
+    rows = {key: len(value) for key, value in batch.items()}
+    most = max(rows.values(), default=0)
+    if not set(rows.values()) <= {1, most}:
+        raise UserError(f"batch: every tensor should have a row for each sample; rows are {rows}")
+    return most
 
 
 def batch_loss(
@@ -153,36 +194,80 @@ def batch_loss(
     Raises
     ------
     UserError
-        If it is not finite, or if a sample has no label token.
+        If the model returns none, if it is not finite, or if a sample has no label token.
+    """
+    return torch.stack(list(_losses(model, batch, reduction))).sum()
+
+
+def _losses(
+    model: PreTrainedModel, batch: Mapping[str, Tensor], reduction: Reduction
+) -> Iterator[Tensor]:
+    """What adds up to the loss of a batch: one number, or one for each sample.
+
+    One forward pass is enough where the model's loss is a mean of terms that are known here.
+    Otherwise the model is asked for the loss of each sample alone.
     """
     inputs = {key: value.to(model.device) for key, value in batch.items()}
-    labels = inputs.pop("labels")
-    logits = model(**inputs).logits.float()
-    losses, samples = (
-        _causal_lm_losses(logits, labels) if logits.ndim == 3 else _head_losses(logits, labels)
-    )
-    if reduction == "sample-sum":
-        counts = torch.bincount(samples, minlength=len(labels))
-        loss = (losses / counts[samples]).sum()
+    rows = _rows(inputs)
+    _refuse_unlabelled(inputs.get("labels"))
+    terms = _terms(model, inputs)
+    if terms is not None:
+        yield _finite(_reduced(*terms, rows, reduction))
+    elif reduction == "batch-mean":
+        yield _finite(_forward(model, inputs)[0].float() / rows)
     else:
-        loss = losses.mean() / len(labels)
-    if not torch.isfinite(loss):
-        raise UserError(f"gradient estimate: the loss is {loss.item()}")
-    return loss
+        for row in range(rows):
+            sample = {k: v[row : row + 1] if len(v) > 1 else v for k, v in inputs.items()}
+            yield _finite(_forward(model, sample)[0].float())
 
 
-def _backward(model: PreTrainedModel, batch: Batch, reduction: Reduction) -> None:
-    loss = batch_loss(model, batch, reduction)
-    if loss.requires_grad:
-        torch.autograd.backward(loss)
+def _forward(model: PreTrainedModel, inputs: Batch) -> tuple[Tensor, Any]:
+    """The model's own loss, and its logits if it has any."""
+    try:
+        inspect.signature(model.forward).bind(**inputs)
+    except TypeError as error:
+        raise UserError(f"batch: {type(model).__name__}: {error}") from error
+    output = model(**inputs)
+    loss = getattr(output, "loss", None)
+    if loss is None:
+        raise UserError(
+            f"{type(model).__name__} returns no loss for batches of {', '.join(inputs)}; "
+            "they should have its labels"
+        )
+    return loss, getattr(output, "logits", None)
+
+
+def _terms(model: PreTrainedModel, inputs: Batch) -> tuple[Tensor, Tensor] | None:
+    """Losses whose mean is the model's own loss of the batch, and the sample of each; or None."""
+    loss, logits = _forward(model, inputs)
+    own = loss.detach()
+    del loss  # with its graph, which is as large as the logits
+    labels = inputs.get("labels")
+    if not isinstance(logits, Tensor) or labels is None:
+        return None
+    terms = _known_terms(logits.float(), labels.to(logits.device))
+    if terms is None:
+        return None
+    mean = terms[0].detach().mean()
+    tolerance = max(ROUNDING, 4 * torch.finfo(own.dtype).eps)
+    same = torch.isclose(mean, own.to(mean), rtol=tolerance, atol=ROUNDING, equal_nan=True)
+    return terms if same else None
+
+
+def _known_terms(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor] | None:
+    """Losses of a causal language model's tokens or of a head's samples, where shapes allow it."""
+    classes = not labels.is_floating_point()
+    if logits.ndim == 3 and labels.shape == logits.shape[:2] and classes:
+        return _causal_lm_losses(logits, labels)
+    if logits.ndim == 2 and labels.ndim == 1 and (classes or logits.shape[1] == 1):
+        return _head_losses(logits, labels)
+    return None
 
 
 def _causal_lm_losses(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Loss of each label token, predicted from the tokens before it, and its sample's index."""
     labels = labels[:, 1:]
     labelled = labels != IGNORED
-    if not labelled.any(dim=1).all():
-        raise UserError("gradient estimate: a sample has no label token; was its answer cut off?")
     losses = F.cross_entropy(logits[:, :-1][labelled], labels[labelled], reduction="none")
     return losses, labelled.nonzero()[:, 0]
 
@@ -195,15 +280,35 @@ def _head_losses(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     return F.cross_entropy(logits, labels, reduction="none"), samples
 
 
+def _reduced(losses: Tensor, samples: Tensor, rows: int, reduction: Reduction) -> Tensor:
+    counts = torch.bincount(samples, minlength=rows)
+    if not counts.all():
+        raise UserError(NO_LABEL)
+    if reduction == "sample-sum":
+        return (losses / counts[samples]).sum()
+    return losses.mean() / rows
+
+
+def _refuse_unlabelled(labels: Tensor | None) -> None:
+    if labels is not None and (labels == IGNORED).reshape(len(labels), -1).all(dim=1).any():
+        raise UserError(NO_LABEL)
+
+
+def _finite(loss: Tensor) -> Tensor:
+    if not torch.isfinite(loss):
+        raise UserError(f"gradient estimate: the loss is {loss.item()}")
+    return loss
+
+
 @contextmanager
 def _collected(modules: Mapping[str, Linear]) -> Iterator[dict[str, Tensor]]:
-    """Sum up gradients in float32 as backward makes them, and free each at once."""
+    """Sum up gradients in float32 on the host as backward makes them, and free each at once."""
     sums: dict[str, Tensor] = {}
 
     def hook(name: str) -> Callable[[Tensor], None]:
         def take(weight: Tensor) -> None:
             assert weight.grad is not None  # what the hook is called for
-            gradient, weight.grad = weight.grad.float(), None
+            gradient, weight.grad = weight.grad.cpu().float(), None
             if name in sums:
                 sums[name] += gradient
             else:
@@ -213,10 +318,11 @@ def _collected(modules: Mapping[str, Linear]) -> Iterator[dict[str, Tensor]]:
 
     with ExitStack() as stack:
         for name, module in modules.items():
-            module.weight.requires_grad_(True)
-            stack.callback(module.weight.requires_grad_, False)
-            handle = module.weight.register_post_accumulate_grad_hook(hook(name))
-            stack.callback(handle.remove)
+            # a parameter of the layer's own: the weight itself may be tied to another layer's
+            own = nn.Parameter(module.weight.detach())
+            own.register_post_accumulate_grad_hook(hook(name))  # type: ignore[no-untyped-call]
+            stack.callback(setattr, module, "weight", module.weight)
+            module.weight = own
         yield sums
 
 
@@ -230,7 +336,7 @@ def _finished(modules: Mapping[str, Linear], sums: dict[str, Tensor]) -> dict[st
         if not torch.isfinite(gradient).all():
             raise UserError(f"gradient estimate: the gradient of {name} is not finite")
         oriented = gradient.T if isinstance(module, Conv1D) else gradient
-        finished[name] = oriented.contiguous().cpu()
+        finished[name] = oriented.contiguous()
     return finished
 
 

@@ -35,6 +35,11 @@ class Resolved:
     task: Task
     settings: Data
 
+    @property
+    def task_head(self) -> list[str]:
+        """Modules of the model that are started anew for the task; no layer in them is adapted."""
+        return self.model.head_modules(self.task.kind)
+
 
 class Study:
     """What `config/studies/{name}.yaml` stands for, with all files that it names.

@@ -64,7 +64,7 @@ def attach_moved(model: PreTrainedModel, config: peft.LoraConfig) -> peft.PeftMo
     """
     before = {
         name: module.weight.detach().clone()
-        for name, module in matching_modules(model, list(config.target_modules)).items()
+        for name, module in matching_modules(model, config).items()
     }
     adapted = peft.get_peft_model(model, config)
     layers = _layers(adapted)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import peft
 import pytest
 import torch
 from safetensors import safe_open
@@ -13,6 +14,8 @@ from transformers import PreTrainedModel
 from lorasb.errors import UserError
 from lorasb.models.layers import matching_modules, oriented_weight
 from lorasb.start.gradients import estimate_gradients, load_gradients, save_gradients
+from lorasb.tuner import LoraXSConfig
+from tests.unit.start.test_losses import KINDS
 from tests.unit.tiny import (
     BERT_TARGETS,
     GPT2_TARGETS,
@@ -268,7 +271,7 @@ def test_bad_input_is_one_line():
     # mlp.down_proj is 16 x 24
     failing(tiny_llama(0), batches(2), "down_proj alone needs 1536", memory_limit_bytes=1535)
     unlabelled = [{key: value for key, value in batches(5)[0].items() if key != "labels"}]
-    failing(tiny_llama(0), unlabelled, "no 'labels', only: input_ids, attention_mask")
+    failing(tiny_llama(0), unlabelled, "returns no loss for batches of input_ids, attention_mask")
     cut = batches(5)
     cut[0]["labels"][2] = -100
     failing(tiny_llama(0), cut, "a sample has no label token")
@@ -280,9 +283,11 @@ def test_values_that_are_not_finite_name_what_is_wrong():
     failing(broken, batches(5), "the loss is nan")
     # the loss is finite, the gradient of one weight overflows
     overflowing = tiny_llama(0)
-    weight = overflowing.model.layers[1].self_attn.v_proj.weight
-    weight.register_hook(lambda gradient: gradient * float("inf"))
-    failing(overflowing, batches(5), r"layers\.1\.self_attn\.v_proj is not finite")
+    layer = overflowing.model.layers[1].self_attn.v_proj
+    layer.register_full_backward_pre_hook(lambda _, gradient: (gradient[0] * float("inf"),))
+    names = [f"layers.1.self_attn.{part}_proj" for part in "qv"]
+    match = r"layers\.1\.self_attn\.v_proj is not finite"
+    failing(overflowing, batches(5), match, target_modules=names)
 
 
 def test_a_weight_outside_the_loss_is_refused():
@@ -326,3 +331,88 @@ def test_an_iterator_serves_as_dataloader():
         tiny_llama(0), endless(), target_modules=["q_proj"], num_samples=7, memory_limit_bytes=1024
     )
     assert len(found) == 2
+
+
+def untied(model: PreTrainedModel, output: str) -> PreTrainedModel:
+    """The same model in float64, with an output weight of its own."""
+    twin = model.double()
+    layer = twin.get_submodule(output)
+    layer.weight = torch.nn.Parameter(layer.weight.detach().clone())
+    return twin
+
+
+@pytest.mark.parametrize(
+    ("kind", "output"),
+    [
+        ("llama", "lm_head"),
+        ("gpt2", "lm_head"),
+        ("masked tokens", "cls.predictions.decoder"),
+        ("seq2seq with labels", "lm_head"),
+    ],
+)
+def test_a_tied_output_layer_has_the_gradient_of_its_own_use(kind, output):
+    causal = {"llama": tiny_llama, "gpt2": tiny_gpt2}
+    make, batch = (lambda: causal[kind](0), batches(5)[0]) if kind in causal else KINDS[kind][::2]
+    model = make()
+    assert model.get_submodule(output).weight is model.get_input_embeddings().weight
+    found = estimate_gradients(model, [batch], target_modules=[output], num_samples=5)
+    assert model.get_submodule(output).weight is model.get_input_embeddings().weight
+    twin = untied(make(), output)
+    rows = [{key: value[i : i + 1] for key, value in batch.items()} for i in range(5)]
+    loss = torch.stack([twin(**row).loss for row in rows]).sum()
+    assert_same(found, own_gradient(twin, loss, [output]))
+
+
+def test_two_layers_of_one_weight_have_a_gradient_each():
+    model = tiny_llama(0)
+    first, second = (layer.self_attn for layer in model.model.layers)
+    second.q_proj.weight = first.q_proj.weight
+    found = estimate_gradients(model, batches(5), target_modules=["q_proj"], num_samples=5)
+    twin = tiny_llama(0).double()
+    first, second = (layer.self_attn for layer in twin.model.layers)
+    second.q_proj.weight.data = first.q_proj.weight.data.clone()
+    rows = zip(sequences(1, LENGTHS), PROMPTS, strict=True)
+    loss = torch.stack([token_losses(twin, row, prompt).mean() for row, prompt in rows]).sum()
+    assert_same(found, own_gradient(twin, loss, ["q_proj"]))
+
+
+@pytest.mark.parametrize("wrap", [torch.compile, torch.nn.DataParallel])
+def test_wrapped_models_are_estimated_as_they_are_inside(wrap):
+    arguments = {"target_modules": LLAMA_TARGETS, "num_samples": 5}
+    expected = estimate_gradients(tiny_llama(0), batches(5), **arguments)
+    found = estimate_gradients(wrap(tiny_llama(0)), batches(5), **arguments)
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
+
+
+@pytest.mark.parametrize("dropout", [False, True])
+def test_gradient_checkpointing_changes_nothing(dropout):
+    arguments = {"target_modules": LLAMA_TARGETS, "num_samples": 5, "dropout": dropout}
+    expected = estimate_gradients(tiny_llama(0), batches(5), **arguments)
+    model = tiny_llama(0)
+    model.gradient_checkpointing_enable()
+    found = estimate_gradients(model, batches(5), **arguments)
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        LoraXSConfig(r=2, target_modules=["q_proj"], init_weights="empty"),
+        peft.LoraConfig(target_modules=["q_proj"]),
+        peft.PromptTuningConfig(num_virtual_tokens=2, task_type="CAUSAL_LM"),
+    ],
+)
+def test_a_model_with_an_adapter_is_refused(config):
+    base = tiny_llama(0)
+    adapted = peft.get_peft_model(base, config)
+    failing(adapted, batches(5), "already has an adapter; estimate on the base model, before")
+    if config.peft_type != "PROMPT_TUNING":  # which leaves the base model as it is
+        failing(base, batches(5), "already has an adapter")
+        estimate_gradients(adapted.unload(), batches(5), target_modules=["q_proj"], num_samples=5)
+
+
+def test_weights_that_are_not_in_memory_are_refused():
+    model = tiny_llama(0)
+    model.model.layers[1].to("meta")
+    failing(model, batches(5), r"layers\.1\.self_attn\.q_proj: its weight is not in memory")
