@@ -71,7 +71,7 @@ class LoraSB(LoraXS):
         """B and A come from a gradient: nothing else can give them back, so they are stored."""
         from lorasb.methods import counts
 
-        return counts.lora_sb(shapes, rank)
+        return counts.lora_sb(self.adapted(shapes), rank)
 
 
 METHOD = LoraSB

@@ -61,7 +61,7 @@ class LoraXS(PeftMethod):
         """R is stored; the bases can be computed again from the base model."""
         from lorasb.methods import counts
 
-        return counts.lora_xs(shapes, rank)
+        return counts.lora_xs(self.adapted(shapes), rank)
 
 
 METHOD = LoraXS

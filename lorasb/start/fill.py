@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Literal, get_args
 
 import torch
+from peft.tuners.tuners_utils import check_target_module_exists
 from torch import Tensor, nn
 
 from lorasb.errors import UserError
 from lorasb.linalg.svd import Factors
-from lorasb.models.layers import PREFIX
+from lorasb.models.layers import base_name, unwrapped
 from lorasb.start.factors import factorize
-from lorasb.tuner import LoraXSLayer
+from lorasb.tuner import LoraXSConfig, LoraXSLayer
 from lorasb.tuner.layer import R_STD
 
 Start = Literal["step", "zero", "folded", "undivided"]
@@ -25,6 +27,7 @@ def initialize_lora_sb(
     adapter_name: str = "default",
     *,
     start: Start = "step",
+    overwrite: bool = False,
 ) -> None:
     """Start an adapter at the best rank-r form of full fine-tuning's first step (LoRA-SB).
 
@@ -39,7 +42,8 @@ def initialize_lora_sb(
     gradients_or_factors
         For each adapted module, under its name in the base model: its gradient (out, in), as
         `estimate_gradients` gives it, or the factors of its step, as `factorize` gives them, of at
-        least the adapter's rank.
+        least the adapter's rank. Those of layers that the adapter's configuration excludes are not
+        needed.
     learning_rate
         eta, above 0: that of the first optimiser step that moves anything (`first_learning_rate`).
     start
@@ -47,11 +51,14 @@ def initialize_lora_sb(
         starts at W0; "folded", the same product with B = -eta U diag(S) / s and R = I, bases that
         are not orthonormal. "undivided" is the authors' code's, R = -eta diag(S) whatever s is: the
         product is s times the step.
+    overwrite
+        Start an adapter anew that has been trained or loaded: what it has learnt is lost.
 
     Raises
     ------
     UserError
-        If names or shapes do not fit the adapter, eta is not above 0, or `start` is unknown.
+        If names or shapes do not fit the adapter, eta is not above 0, `start` is unknown, or the
+        adapter has been trained or loaded and `overwrite` is not set.
     """
     if not learning_rate > 0:
         raise UserError(
@@ -59,6 +66,8 @@ def initialize_lora_sb(
             "rate above 0; take the first one above 0 of the schedule"
         )
     layers = _layers(model, gradients_or_factors, adapter_name)
+    if not overwrite:
+        _refuse_moved(layers, adapter_name)
     for name, layer in layers.items():
         factors = _step_factors(name, gradients_or_factors[name], layer.r[adapter_name])
         B, R = _start(factors, -learning_rate, layer.scaling[adapter_name], start)
@@ -108,7 +117,7 @@ def _layers(
 ) -> dict[str, LoraXSLayer]:
     """The adapted layers by their names in the base model; refuses any other set of names."""
     layers = {
-        name.removeprefix(PREFIX): module
+        base_name(name): module
         for name, module in model.named_modules()
         if isinstance(module, LoraXSLayer) and adapter_name in module.r
     }
@@ -119,15 +128,31 @@ def _layers(
             f"adapter '{adapter_name}' has save_bases=False, so it would be loaded with bases made "
             "from the base weights; other bases need save_bases=True"
         )
+    config = unwrapped(model).peft_config[adapter_name]
     for what, difference in (
         ("no matrix is given for", layers.keys() - names.keys()),
-        ("a matrix is given for", names.keys() - layers.keys()),
+        ("a matrix is given for", _foreign(config, names.keys() - layers.keys())),
     ):
         if difference:
             first = min(difference)
             state = "is adapted" if first in layers else "is not adapted"
             raise UserError(f"{what} {first}, which {state} ({len(difference)} such modules)")
     return layers
+
+
+def _foreign(config: LoraXSConfig, names: set[str]) -> set[str]:
+    """Those of the names that no target of the adapter means, excluded or not."""
+    targets = SimpleNamespace(target_modules=config.target_modules)
+    return {name for name in names if not check_target_module_exists(targets, name)}
+
+
+def _refuse_moved(layers: Mapping[str, LoraXSLayer], adapter_name: str) -> None:
+    for name, layer in layers.items():
+        if layer.has_moved(adapter_name):
+            raise UserError(
+                f"{name}: adapter '{adapter_name}' has been trained or loaded, which starting it "
+                "would undo; pass overwrite=True if that is meant"
+            )
 
 
 def _step_factors(name: str, value: Tensor | Factors, rank: int) -> Factors:
@@ -160,3 +185,4 @@ def _fill(
     with torch.no_grad():
         for (_, slot), value in zip(slots, matrices, strict=True):
             slot.copy_(value)
+        layer.start_R[adapter_name] = layer.lora_xs_R[adapter_name].clone()

@@ -4,14 +4,29 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from peft.config import PeftConfig
 from peft.utils import PeftType
 
 from lorasb.errors import UserError
+from lorasb.files import atomic
 
 NAME = "LORA_XS"
+LOADING = """
+## Loading this adapter
+
+`import lorasb` (`pip install lorasb`) teaches PEFT its method; without it, loading ends in
+`KeyError: 'LORA_XS'`.
+
+```python
+import lorasb
+from peft import PeftModel
+
+model = PeftModel.from_pretrained(base_model, "folder of this file")
+```
+"""
 
 
 def _extend_peft_type() -> None:
@@ -81,6 +96,11 @@ class LoraXSConfig(PeftConfig):  # type: ignore[misc]
         },
     )
 
+    requires: str = field(
+        default="import lorasb",
+        metadata={"help": "What a script does before PEFT can load the adapter; for its readers."},
+    )
+
     def __post_init__(self) -> None:
         super().__post_init__()
         self.peft_type = PeftType.LORA_XS
@@ -90,11 +110,19 @@ class LoraXSConfig(PeftConfig):  # type: ignore[misc]
         self._check()
 
     def save_pretrained(self, save_directory: str, **kwargs: Any) -> None:
-        """Write the configuration; one with stored bases says "empty": loading needs no SVD."""
+        """Write the configuration; one with stored bases says "empty": loading needs no SVD.
+
+        A model card beside it is told how the adapter is loaded.
+        """
         saved = copy.copy(self)
         if self.save_bases:
             saved.init_weights = "empty"
         super(LoraXSConfig, saved).save_pretrained(save_directory, **kwargs)
+        card = Path(save_directory) / "README.md"
+        text = card.read_text(encoding="utf-8") if card.exists() else ""
+        if LOADING.strip() not in text:
+            with atomic(card) as partial:
+                partial.write_text(text + LOADING, encoding="utf-8")
 
     def _check(self) -> None:
         if self.r < 1:

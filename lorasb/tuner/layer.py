@@ -11,7 +11,7 @@ Only R is trained. B R A is formed for merging alone.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -23,19 +23,30 @@ from transformers.pytorch_utils import Conv1D
 
 from lorasb.errors import UserError
 from lorasb.linalg.svd import truncated_svd
-from lorasb.models.layers import Linear, oriented_weight
+from lorasb.models.layers import Linear, linear_layer, oriented_weight
 from lorasb.seeding import generator
 from lorasb.tuner.config import LoraXSConfig
 
+EMPTY = (
+    "adapter '{name}' is empty and can learn nothing: call lorasb.initialize_lora_sb first, "
+    'or make it without init_weights="empty"'
+)
 R_STD = 1e-5  # of R's first values in LoRA-XS (arXiv 2405.17604)
+
+
+def check_rank(name: str, rank: int, shape: Sequence[int]) -> None:
+    """Refuse a rank that a weight of this shape does not allow."""
+    if rank > min(shape):
+        raise UserError(f"{name}: r is {rank}; the largest rank here is {min(shape)}")
 
 
 class LoraXSLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
     """A linear layer with `lora_xs` adapters.
 
     R (r, r) is a float32 parameter, B (out, r) and A (r, in) are float32 buffers, whatever the
-    dtype of the base weight. The base weight is changed by `merge` alone: the sum is computed in
-    float32 and cast to the weight's dtype, so that `unmerge` restores it up to rounding.
+    dtype of the base weight; if one is cast alone, the widest dtype of the three computes. The base
+    weight is changed by `merge` alone: the sum is computed in float32 and cast to the weight's
+    dtype, so that `unmerge` restores it up to rounding.
     """
 
     # what PEFT's mix-in defines
@@ -48,7 +59,7 @@ class LoraXSLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
     adapter_layer_names = ("lora_xs_R",)
     other_param_names = (
         *("lora_xs_A", "lora_xs_B", "lora_xs_dropout"),
-        *("r", "scaling", "save_bases"),
+        *("r", "scaling", "save_bases", "start_R"),
     )
 
     def __init__(self, base_layer: nn.Module, name: str, adapter_name: str) -> None:
@@ -64,6 +75,8 @@ class LoraXSLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
         self.r: dict[str, int] = {}
         self.scaling: dict[str, float] = {}
         self.save_bases: dict[str, bool] = {}
+        # what R was before any training; None of an adapter that was made to be filled
+        self.start_R: dict[str, Tensor | None] = {}
         self.merged_adapters: list[str] = []
 
     def update_layer(self, adapter_name: str, config: LoraXSConfig) -> None:
@@ -72,13 +85,11 @@ class LoraXSLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
         Raises
         ------
         UserError
-            If the rank exceeds what the weight allows, or if the bases are wanted from a weight
-            into which another adapter is merged.
+            If the layer's weight is quantised, the rank exceeds what it allows, or the bases are
+            wanted from a weight into which another adapter is merged.
         """
-        weight = oriented_weight(self.get_base_layer())
-        largest = min(weight.shape)
-        if config.r > largest:
-            raise UserError(f"{self.name}: r is {config.r}; the largest rank here is {largest}")
+        weight = oriented_weight(linear_layer(self.name, self.get_base_layer()))
+        check_rank(self.name, config.r, weight.shape)
         self.r[adapter_name] = config.r
         self.scaling[adapter_name] = config.scaling
         self.save_bases[adapter_name] = config.save_bases
@@ -86,15 +97,35 @@ class LoraXSLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
             nn.Dropout(config.dropout) if config.dropout else nn.Identity()
         )
         B, R, A = self._initial_matrices(weight, config)
+        self.start_R[adapter_name] = None if config.init_weights == "empty" else R.clone()
         self.lora_xs_B[adapter_name] = B
         self.lora_xs_R[adapter_name] = nn.Parameter(R)
         self.lora_xs_A[adapter_name] = A
         self.set_adapter(self.active_adapters, inference_mode=config.inference_mode)
 
+    def matrices(self, adapter_name: str) -> tuple[Tensor, Tensor, Tensor]:
+        """B, R and A in the widest of their dtypes."""
+        parts = (self.lora_xs_B, self.lora_xs_R, self.lora_xs_A)
+        B, R, A = (part[adapter_name] for part in parts)
+        dtype = torch.promote_types(torch.promote_types(B.dtype, R.dtype), A.dtype)
+        return B.to(dtype), R.to(dtype), A.to(dtype)
+
+    def is_empty(self, adapter_name: str) -> bool:
+        """Whether an adapter that was made to be filled has been neither filled nor loaded."""
+        return self.start_R[adapter_name] is None and not self.lora_xs_B[adapter_name].any()
+
+    def has_moved(self, adapter_name: str) -> bool:
+        """Whether an adapter has been trained or loaded since it was made or filled."""
+        R, start = self.lora_xs_R[adapter_name], self.start_R[adapter_name]
+        if start is None:
+            return not self.is_empty(adapter_name)
+        return not torch.equal(R, start.to(R))
+
     def get_delta_weight(self, adapter_name: str) -> Tensor:
-        """The update s B R A, float32, in the layout of the base weight."""
-        R = self.scaling[adapter_name] * self.lora_xs_R[adapter_name]
-        delta = self.lora_xs_B[adapter_name] @ R @ self.lora_xs_A[adapter_name]
+        """The update s B R A, float32 at least, in the layout of the base weight."""
+        B, R, A = self.matrices(adapter_name)
+        dtype = torch.promote_types(B.dtype, torch.float32)
+        delta = B.to(dtype) @ (self.scaling[adapter_name] * R.to(dtype)) @ A.to(dtype)
         return self._oriented(delta)
 
     def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
@@ -133,10 +164,9 @@ class LoraXSLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
         for adapter_name in self.active_adapters:
             if adapter_name not in self.r:
                 continue
-            A, R, B = (
-                matrices[adapter_name]
-                for matrices in (self.lora_xs_A, self.lora_xs_R, self.lora_xs_B)
-            )
+            if self.training and torch.is_grad_enabled():
+                self._refuse_empty(adapter_name)
+            B, R, A = self.matrices(adapter_name)
             hidden = F.linear(self.lora_xs_dropout[adapter_name](x.to(A.dtype)), A)
             hidden = self.scaling[adapter_name] * F.linear(hidden, R)
             result = result + F.linear(hidden, B)
@@ -177,6 +207,14 @@ class LoraXSLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
         # contiguous as loading makes it: other strides sum in another order, to other bits
         A = (factors.S[:, None] * factors.V.T).contiguous()
         return factors.U, R.to(weight.device), A
+
+    def _refuse_empty(self, adapter_name: str) -> None:
+        if self.start_R[adapter_name] is not None:
+            return
+        if self.is_empty(adapter_name):
+            raise UserError(EMPTY.format(name=adapter_name))
+        # loaded: looked at once
+        self.start_R[adapter_name] = torch.zeros_like(self.lora_xs_R[adapter_name])
 
     def _shifted_weight(self, adapter_name: str, sign: int) -> Tensor:
         weight = self.get_base_layer().weight.data

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
-from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
+from peft.tuners.tuners_utils import BaseTuner
 from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
 from torch import Tensor, nn
-from transformers.pytorch_utils import Conv1D
 
 from lorasb.errors import UserError
+from lorasb.models.layers import COMPILED, target_shapes
 from lorasb.tuner.config import LoraXSConfig
-from lorasb.tuner.layer import LoraXSLayer
+from lorasb.tuner.layer import EMPTY, LoraXSLayer, check_rank
 
 BASES = (".lora_xs_A.", ".lora_xs_B.")
 
@@ -25,6 +26,27 @@ class LoraXSModel(BaseTuner):  # type: ignore[misc]
     prefix = "lora_xs_"
     tuner_layer_cls = LoraXSLayer
     target_module_mapping = TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
+
+    def inject_adapter(
+        self,
+        model: nn.Module,
+        adapter_name: str,
+        *arguments: Any,
+        state_dict: dict[str, Tensor] | None = None,
+        **options: Any,
+    ) -> None:
+        """Adapt the layers that the configuration names, once each of them is seen to allow it.
+
+        Raises
+        ------
+        UserError
+            If a target matches no linear layer in full or half precision, or the rank is too large.
+        """
+        config = self.peft_config[adapter_name]
+        if state_dict is None:  # else its names say what is adapted
+            for name, shape in target_shapes(model, config).items():
+                check_rank(name, config.r, shape)
+        super().inject_adapter(model, adapter_name, *arguments, state_dict=state_dict, **options)
 
     def _create_and_replace(
         self,
@@ -40,15 +62,27 @@ class LoraXSModel(BaseTuner):  # type: ignore[misc]
         if isinstance(target, LoraXSLayer):
             target.update_layer(adapter_name, config)
             return
-        base_layer = target.get_base_layer() if isinstance(target, BaseTunerLayer) else target
-        if not isinstance(base_layer, nn.Linear | Conv1D):
-            raise UserError(
-                f"{current_key}: a {type(base_layer).__name__} cannot be adapted; "
-                "target_modules should name linear layers"
-            )
         layer = LoraXSLayer(target, current_key, adapter_name)
         layer.update_layer(adapter_name, config)
         self._replace_module(parent, target_name, layer, target)
+
+    def _replace_module(
+        self, parent: nn.Module, child_name: str, new_module: nn.Module, child: nn.Module
+    ) -> None:
+        """Set it: an adapted layer is where its weight is, a head may have several layers."""
+        setattr(parent, child_name, new_module)
+
+    def _check_merge_allowed(self) -> None:
+        owners = Counter(
+            id(weight) for module in self.model.modules() for weight in module._parameters.values()
+        )
+        for name, layer in self.model.named_modules():
+            if isinstance(layer, LoraXSLayer) and owners[id(layer.get_base_layer().weight)] > 1:
+                raise UserError(
+                    f"{name}: its weight is tied to another layer's, which merging would change "
+                    "too; load the base model with tie_word_embeddings=False, or use "
+                    "lorasb.export_lora, which leaves the weight alone"
+                )
 
     @classmethod
     def _get_adapter_state_dict(
@@ -59,12 +93,19 @@ class LoraXSModel(BaseTuner):  # type: ignore[misc]
         state_dict: dict[str, Tensor],
         unwanted_adapter_names: list[str],
     ) -> dict[str, Tensor]:
+        _refuse_empty(model, adapter_name)
         selected: dict[str, Tensor] = super()._get_adapter_state_dict(
             model, config, adapter_name, state_dict, unwanted_adapter_names
         )
         return {
             key: value for key, value in selected.items() if config.save_bases or not _is_base(key)
         }
+
+    @classmethod
+    def _remove_adapter_name_from_key(cls, key: str, adapter_name: str) -> str:
+        """The key of a checkpoint, in which nothing tells whether the model was compiled."""
+        plain = key.replace(COMPILED, "")
+        return str(super()._remove_adapter_name_from_key(plain, adapter_name))
 
     @classmethod
     def _remap_adapter_state_dict_for_load(
@@ -86,6 +127,13 @@ class LoraXSModel(BaseTuner):  # type: ignore[misc]
             remapped |= {key: value for key, value in current.items() if _is_base(key)}
         _refuse_other_keys(current.keys(), {key for key in remapped if f".{cls.prefix}" in key})
         return remapped
+
+
+def _refuse_empty(model: nn.Module, adapter_name: str) -> None:
+    layers = (module for module in model.modules() if isinstance(module, LoraXSLayer))
+    for layer in layers:
+        if adapter_name in layer.r and layer.is_empty(adapter_name):
+            raise UserError(EMPTY.format(name=adapter_name))
 
 
 def _is_base(key: str) -> bool:

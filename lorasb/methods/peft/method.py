@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from lorasb.methods.counts import Counts
 
 
+# options of PEFT's configurations that leave out some of the layers that targets name
+LEAVE_OUT = ("exclude_modules", "layers_to_transform", "layers_pattern")
+
+
 class PeftMethod(Method):
     """A PEFT tuner. Arguments: `config` (class name), `options`, `counts` (closed form)."""
 
@@ -128,6 +132,9 @@ class PeftMethod(Method):
         layers = dict(model.get_base_model().named_modules())
         found = {}
         for name, weight in base.items():
+            if not hasattr(layers[name], "merge"):  # left out by the options
+                found[name] = torch.zeros_like(weight, dtype=torch.float32)
+                continue
             with torch.no_grad():
                 layer = copy.deepcopy(layers[name]).double()
                 layer.merge()
@@ -139,7 +146,20 @@ class PeftMethod(Method):
         """The closed form that the YAML names."""
         from lorasb.methods import counts
 
-        return counts.family(self.arguments["counts"])(shapes, rank)
+        return counts.family(self.arguments["counts"])(self.adapted(shapes), rank)
+
+    def adapted(self, shapes: Mapping[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:
+        """Those of the model's adapted weights that the options do not leave out."""
+        from types import SimpleNamespace
+
+        from peft.tuners.tuners_utils import check_target_module_exists
+
+        given = {**self.arguments, **self.options}
+        rule = SimpleNamespace(
+            target_modules={name.rpartition(".")[2] for name in shapes},
+            **{key: given.get(key) for key in LEAVE_OUT},
+        )
+        return {n: shape for n, shape in shapes.items() if check_target_module_exists(rule, n)}
 
 
 def shared_options(context: Context) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from lorasb.start.factors import factorize
 from lorasb.start.fill import initialize_lora_sb, initialize_lora_xs
 from lorasb.training.schedule import first_learning_rate
 from lorasb.tuner import LoraXSConfig, LoraXSLayer
-from tests.unit.tiny import GPT2_TARGETS, LLAMA_TARGETS, tiny_gpt2, tiny_llama
+from tests.unit.tiny import GPT2_TARGETS, LLAMA_TARGETS, tiny_gpt2, tiny_llama, train
 
 RANK, ETA = 4, 0.01
 # a float32 SVD is orthonormal to the size of the matrix, up to 24, times 1.2e-7
@@ -280,6 +280,66 @@ def test_no_rate_above_zero_and_unknown_schedulers_are_refused():
         first_learning_rate("linear", 1e-3, 1, 1)
     with pytest.raises(UserError, match="scheduler 'cosinus'"):
         first_learning_rate("cosinus", 1e-3, 0, 10)
+
+
+def test_a_trained_or_loaded_adapter_is_started_anew_only_if_asked(tmp_path):
+    gradients = random_gradients(tiny_llama(0))
+    ids = torch.tensor([[4, 9, 2, 7, 30, 11]])
+    for init in ("weights", "empty"):
+        model = adapted(tiny_llama(0), init_weights=init)
+        for eta in (ETA, 2 * ETA):  # nothing is lost in between
+            initialize_lora_sb(model, gradients, eta)
+        train(model, {"input_ids": ids, "labels": ids}, steps=1)
+        model.save_pretrained(tmp_path)
+        loaded = peft.PeftModel.from_pretrained(tiny_llama(0), tmp_path)
+        for full in (model, loaded):
+            before = copy.deepcopy(full.state_dict())
+            with pytest.raises(UserError, match=r"'default' has been trained or loaded.*overwrite"):
+                initialize_lora_sb(full, gradients, ETA)
+            assert all(torch.equal(v, before[key]) for key, v in full.state_dict().items())
+            initialize_lora_sb(full, gradients, ETA, overwrite=True)
+            fresh = adapted(tiny_llama(0))
+            initialize_lora_sb(fresh, gradients, ETA)
+            assert all(torch.equal(v, full.state_dict()[k]) for k, v in fresh.state_dict().items())
+
+
+def test_a_started_lora_xs_that_has_been_trained_is_not_overwritten():
+    model = adapted(tiny_llama(0), init_weights="weights")
+    ids = torch.tensor([[4, 9, 2, 7, 30, 11]])
+    train(model, {"input_ids": ids, "labels": ids}, steps=1)
+    with pytest.raises(UserError, match="has been trained or loaded"):
+        initialize_lora_sb(model, random_gradients(tiny_llama(0)), ETA)
+
+
+def test_a_compiled_model_is_filled():
+    gradients = random_gradients(tiny_llama(0))
+    models = [adapted(tiny_llama(0)), torch.compile(adapted(tiny_llama(0)))]
+    models.append(adapted(torch.compile(tiny_llama(0))))
+    for model in models:
+        initialize_lora_sb(model, gradients, ETA)
+    for model in models[1:]:
+        found = {name.replace("_orig_mod.", ""): v for name, v in model.state_dict().items()}
+        assert all(torch.equal(found[name], v) for name, v in models[0].state_dict().items())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"exclude_modules": ["0.self_attn.q_proj"]},
+        {"layers_to_transform": [1]},
+        {"exclude_modules": r".*down_proj"},
+    ],
+)
+def test_gradients_of_excluded_layers_are_not_needed_and_do_no_harm(options):
+    gradients = random_gradients(tiny_llama(0))
+    model = adapted(tiny_llama(0), **options)
+    initialize_lora_sb(model, gradients, ETA)
+    found = layers(model)
+    assert 0 < len(found) < len(gradients)
+    needed = adapted(tiny_llama(0), **options)
+    initialize_lora_sb(needed, {name: gradients[name] for name in found}, ETA)
+    states = model.state_dict(), needed.state_dict()
+    assert all(torch.equal(states[0][name], value) for name, value in states[1].items())
 
 
 def test_factors_are_not_changed():

@@ -157,6 +157,81 @@ def test_same_adapter_same_bytes(tmp_path):
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
 
 
+@pytest.mark.parametrize("where", ["around the adapter", "below it", "layer by layer"])
+def test_compiled_models_export_and_save_plain_names(where, tmp_path):
+    def compiled(model: torch.nn.Module) -> torch.nn.Module:
+        return torch.compile(model, backend="eager")
+
+    base = tiny_llama(0)
+    if where == "layer by layer":
+        base.model.layers[1] = compiled(base.model.layers[1])
+    model = trained(compiled(base) if where == "below it" else base, LLAMA_TARGETS)
+    if where == "around the adapter":
+        model = compiled(model)
+    export_lora(model, tmp_path / "lora")
+    model.save_pretrained(tmp_path / "own")
+    for folder in ("lora", "own"):
+        names = load_file(tmp_path / folder / "adapter_model.safetensors")
+        assert not [name for name in names if "_orig_mod" in name]
+        loaded = peft.PeftModel.from_pretrained(tiny_llama(0), tmp_path / folder)
+        assert_same_model(loaded, model)
+    if where == "below it":  # and back into a compiled model
+        again = peft.PeftModel.from_pretrained(compiled(tiny_llama(0)), tmp_path / "own")
+        assert_same_model(again, model)
+
+
+# fields of PEFT 0.12.0, the oldest that servers run
+PEFT_0_12 = {
+    *("peft_type", "auto_mapping", "base_model_name_or_path", "revision", "task_type"),
+    *("inference_mode", "r", "target_modules", "lora_alpha", "lora_dropout", "fan_in_fan_out"),
+    *("bias", "use_rslora", "modules_to_save", "init_lora_weights", "layers_to_transform"),
+    *("layers_pattern", "rank_pattern", "alpha_pattern", "megatron_config", "megatron_core"),
+    *("loftq_config", "use_dora", "layer_replication"),
+}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"r": 8},
+        {"dropout": 0.1, "task_type": "CAUSAL_LM"},
+        {"layers_to_transform": [1], "layers_pattern": "layers"},
+        {"exclude_modules": ["0.self_attn.q_proj"]},
+        {"exclude_modules": ".*0.*", "target_modules": "all-linear"},
+    ],
+)
+def test_configuration_has_what_old_versions_of_peft_know(options, tmp_path):
+    model = trained(
+        tiny_llama(0), **{"targets": options.pop("target_modules", ["q_proj"])}, **options
+    )
+    export_lora(model, tmp_path)
+    config = json.loads((tmp_path / "adapter_config.json").read_text())
+    assert config.keys() <= PEFT_0_12
+    assert {"peft_type", "r", "lora_alpha", "target_modules"} <= config.keys()
+    defaults = peft.LoraConfig().to_dict()
+    same = {key for key, value in config.items() if value == defaults[key]}
+    assert same <= {"peft_type", "r", "lora_alpha", "base_model_name_or_path"}
+    assert_same_model(peft.PeftModel.from_pretrained(tiny_llama(0), tmp_path), model)
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+def test_a_tied_output_layer_exports_its_own_update(kind, tmp_path):
+    make = {"llama": tiny_llama, "gpt2": tiny_gpt2}[kind]
+    model = trained(make(0), ["lm_head"])
+    assert torch.equal(model.get_input_embeddings().weight, make(0).get_input_embeddings().weight)
+    export_lora(model, tmp_path)
+    assert_same_model(peft.PeftModel.from_pretrained(make(0), tmp_path), model)
+
+
+def test_an_empty_adapter_is_not_exported(tmp_path):
+    config = LoraXSConfig(r=2, target_modules=["q_proj"], init_weights="empty")
+    model = peft.get_peft_model(tiny_llama(0), config)
+    with pytest.raises(UserError, match="adapter 'default' is empty"):
+        export_lora(model, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_other_adapters_are_refused(tmp_path: Path):
     plain = peft.get_peft_model(tiny_llama(0), peft.LoraConfig(target_modules=["q_proj"]))
     with pytest.raises(UserError, match="no lora_xs adapter 'default'"):

@@ -206,7 +206,7 @@ def test_full_rank_reaches_every_update():
 
 
 def test_empty_start_is_the_base_model():
-    layer, x = adapted(init_weights="empty"), normal(4, IN)
+    layer, x = adapted(init_weights="empty").eval(), normal(4, IN)
     assert torch.equal(layer(x), layer.get_base_layer()(x))
     assert not any(matrix.any() for matrix in matrices(layer))
 
@@ -358,3 +358,44 @@ def test_seed_and_name_decide_r():
     assert torch.equal(start(0, "a"), start(0, "a"))
     assert not torch.equal(start(0, "a"), start(1, "a"))
     assert not torch.equal(start(0, "a"), start(0, "b"))
+
+
+@pytest.mark.parametrize("parts", ["R", "A", "B", "AB", "RB", "RAB"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("base", [torch.float32, torch.bfloat16])
+def test_parts_that_are_cast_alone_compute_in_the_widest_dtype(parts, dtype, base):
+    """FSDP2's `param_dtype` casts R and leaves A and B, which are buffers."""
+    layer, x = trained(linear(dtype=base)), normal(4, IN).to(base)
+    for part in parts:
+        matrices_of = getattr(layer, f"lora_xs_{part}")
+        cast = matrices_of["default"].detach().to(dtype)
+        matrices_of["default"] = nn.Parameter(cast) if part == "R" else cast
+    output = layer(x)
+    assert output.dtype == base
+    expected = F.linear(x.double(), dense(layer), layer.bias.double())
+    # three products of size 30 and the sum, in the narrowest dtype on the way
+    narrow = dtype if parts == "RAB" else base
+    eps = max(torch.finfo(narrow).eps, torch.finfo(base).eps, 1e-6)
+    torch.testing.assert_close(output.double(), expected, rtol=0, atol=200 * eps)
+    output.float().sum().backward()
+    assert layer.lora_xs_R["default"].grad.dtype == layer.lora_xs_R["default"].dtype
+    delta = layer.get_delta_weight("default")
+    B, R, A = matrices(layer)
+    assert delta.dtype == torch.float32
+    torch.testing.assert_close(delta.double(), B @ R @ A, rtol=0, atol=1e-4)  # float32, size 30
+    layer.merge()
+    assert layer.weight.dtype == base
+
+
+def test_an_empty_adapter_does_not_train():
+    layer, x = adapted(init_weights="empty"), normal(4, IN)
+    with pytest.raises(UserError, match="'default' is empty and can learn nothing: call lorasb"):
+        layer(x)
+    with torch.no_grad():
+        layer(x)
+    layer.enable_adapters(False)
+    layer(x)
+    layer.enable_adapters(True)
+    fill(layer, normal(OUT, RANK), torch.zeros(RANK, RANK), normal(RANK, IN))
+    layer(x).sum().backward()
+    assert layer.lora_xs_R["default"].grad.any()

@@ -12,6 +12,7 @@ from typing import Any
 import peft
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -208,6 +209,119 @@ def test_task_head_is_trained_and_kept(tmp_path):
     assert not torch.equal(head.weight, tiny_bert(0).classifier.weight)
 
 
+def headed(name: str, **sizes: Any) -> PreTrainedModel:
+    kind = getattr(transformers, f"{name}ForSequenceClassification")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return kind(kind.config_class(vocab_size=40, **sizes)).eval()
+
+
+ENCODER = {
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "max_position_embeddings": 32,
+    "initializer_range": 0.2,
+}
+BART = {
+    **{"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2},
+    **{"decoder_attention_heads": 2, "encoder_ffn_dim": 24, "decoder_ffn_dim": 24},
+    **{"max_position_embeddings": 32, "eos_token_id": 2, "init_std": 0.2},
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes", "targets", "head"),
+    [
+        ("Roberta", ENCODER, ["query", "dense"], ["classifier"]),
+        ("Electra", ENCODER | {"embedding_size": 16}, ["query", "dense"], ["classifier"]),
+        ("Bart", BART, ["q_proj", "fc1"], ["classification_head"]),
+        (
+            "DistilBert",
+            {"dim": 16, "hidden_dim": 24, "n_layers": 1, "n_heads": 2, "initializer_range": 0.2},
+            ["q_lin"],
+            ["pre_classifier", "classifier"],
+        ),
+        ("Bert", ENCODER, ["query"], ["classifier"]),
+    ],
+)
+def test_heads_of_several_layers_are_merged_and_unloaded(name, sizes, targets, head, tmp_path):
+    model = adapted(headed(name, **sizes), target_modules=targets, modules_to_save=head)
+    ids = IDS.clone().masked_fill(IDS == 2, 3)
+    ids[:, -1] = 2  # BART reads its answer at the last token of this kind
+    train(model, {"input_ids": ids, "labels": torch.tensor([0, 1, 1])})
+    with torch.no_grad():
+        output = model.eval()(input_ids=ids).logits
+        loaded = peft.PeftModel.from_pretrained(headed(name, **sizes), saved(model, tmp_path))
+        assert torch.equal(loaded(input_ids=ids).logits, output)
+        unloaded = loaded.unload()(input_ids=ids).logits
+        merged = model.merge_and_unload(safe_merge=True)
+        # float32, one layer
+        torch.testing.assert_close(merged(input_ids=ids).logits, output, rtol=1e-4, atol=1e-4)
+    assert merged.state_dict().keys() == headed(name, **sizes).state_dict().keys()
+    assert not torch.allclose(unloaded, output)
+
+
+def test_merging_a_tied_weight_is_refused_and_changes_nothing():
+    model = trained(target_modules=["lm_head", "q_proj"])
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    for merge in (model.merge_adapter, model.merge_and_unload):
+        with pytest.raises(UserError, match="lm_head: its weight is tied to another layer's"):
+            merge()
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    model.unload()
+    other = trained()  # the embedding is tied, and none of the adapted weights
+    other.merge_and_unload()
+
+
+def test_an_empty_adapter_neither_trains_nor_is_saved(tmp_path):
+    model = adapted(init_weights="empty")
+    with pytest.raises(UserError, match="adapter 'default' is empty and can learn nothing"):
+        model.train()(input_ids=IDS, labels=IDS)
+    with pytest.raises(UserError, match="adapter 'default' is empty"):
+        model.save_pretrained(tmp_path)
+    assert torch.equal(logits(model.eval()), logits(tiny_llama(0)))
+    # beside a filled one it is seen only where it is meant
+    model = trained()
+    model.add_adapter("other", LoraXSConfig(r=2, target_modules=["q_proj"], init_weights="empty"))
+    train(model.train(), {"input_ids": IDS, "labels": IDS}, steps=1)
+    with pytest.raises(UserError, match="adapter 'other' is empty"):
+        model.save_pretrained(tmp_path)
+    model.save_pretrained(tmp_path, selected_adapters=["default"])
+
+
+def test_a_loaded_adapter_trains_on(tmp_path):
+    loaded = peft.PeftModel.from_pretrained(
+        tiny_llama(0), saved(trained(), tmp_path), is_trainable=True
+    )
+    before = logits(loaded.eval())
+    train(loaded.train(), {"input_ids": IDS, "labels": IDS})
+    assert not torch.allclose(logits(loaded.eval()), before, atol=1e-3)
+
+
+def test_a_saved_adapter_says_how_it_is_loaded(tmp_path):
+    model = trained()
+    model.add_adapter("other", LoraXSConfig(r=2, target_modules=["q_proj"]))
+    for _ in range(2):
+        saved(model, tmp_path)
+    for folder in (tmp_path, tmp_path / "other"):
+        assert (folder / "README.md").read_text().count("import lorasb\nfrom peft import") == 1
+        config = json.loads((folder / "adapter_config.json").read_text())
+        assert config["requires"] == "import lorasb"
+
+
+def test_a_compiled_model_trains_as_an_eager_one():
+    gradients = []
+    for wrap in (lambda model: model, lambda model: torch.compile(model, backend="aot_eager")):
+        model = wrap(adapted().train())
+        model(input_ids=IDS, labels=IDS).loss.backward()
+        gradients.append([p.grad for p in model.parameters() if p.requires_grad])
+    for eager, compiled in zip(*gradients, strict=True):
+        # the same operations, decomposed
+        torch.testing.assert_close(compiled, eager, rtol=1e-4, atol=1e-7)
+
+
 def adapted_names(**options: Any) -> set[str]:
     return {
         name.removeprefix("base_model.model.model.layers.")
@@ -231,14 +345,17 @@ def test_targets():
     # without targets: PEFT's choice for Llama
     found = adapted_names(target_modules=None)
     assert {name.rpartition(".")[2] for name in found} == {"q_proj", "v_proj"}
-    with pytest.raises(ValueError, match="nothing"):
-        adapted(target_modules=["nothing"])
+    for targets in (["nothing"], ["q_proj", "nothing"], "nothing"):
+        with pytest.raises(UserError, match="'nothing' matches no linear layer of LlamaFor"):
+            adapted(target_modules=targets)
     with pytest.raises(UserError, match=r"embed_tokens: a Embedding cannot be adapted"):
         adapted(target_modules=["embed_tokens"])
+    model = tiny_llama(0)
     with pytest.raises(
         UserError, match=r"0\.self_attn\.v_proj: r is 9; the largest rank here is 8"
     ):
-        adapted(r=9)
+        adapted(model, r=9)
+    assert not any(isinstance(module, LoraXSLayer) for module in model.modules())
 
 
 @pytest.mark.parametrize(
