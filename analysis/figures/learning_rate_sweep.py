@@ -29,7 +29,7 @@ def draw(sweep: pd.DataFrame, selected: pd.DataFrame, names: Names) -> Figure:
     sweep
         The tidy table `sweep`.
     selected
-        Columns model, task, variant, rank, lr, score, edge.
+        Columns model, task, variant, rank, lr, score, edge; of points that were not swept too.
     """
     title = "Learning-rate sweep on the selection split"
     if sweep.empty:
@@ -48,7 +48,7 @@ def draw(sweep: pd.DataFrame, selected: pd.DataFrame, names: Names) -> Figure:
             marker=markers[variant],
             **lines[variant, rank],
         )
-    for row in rows(selected):
+    for row in rows(selected.merge(sweep[POINT].drop_duplicates())):
         _mark(axes[row.model, row.task], row, lines[row.variant, row.rank]["color"])
     for row in rows(failed):
         panel = axes[row.model, row.task]

@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from analysis import formats
+from analysis.edges import EDGES
 from analysis.names import Names
 from analysis.tidy import read
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
-
-EDGES = {"low": "lowest tried", "high": "highest tried", "none": "inside the grid"}
 
 NOTES = [
     "Score x 100 on the selection split, which is cut from the training data: mean over the seeds"

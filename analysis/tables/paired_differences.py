@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from analysis import formats, stats
+from analysis import edges, formats, stats
 from analysis.names import Names
 from analysis.tidy import groups, read
 
@@ -135,4 +135,5 @@ def printed(table: pd.DataFrame, names: Names) -> pd.DataFrame:
 if "snakemake" in globals():
     names, rng = Names.read(snakemake.input.names), np.random.default_rng(0)
     table = paired_differences(read(snakemake.input.per_item), names, rng)
-    formats.write(table, printed(table, names), NOTES, **dict(snakemake.output.items()))
+    notes = NOTES + edges.notes(snakemake.params["edges"], names)
+    formats.write(table, printed(table, names), notes, **dict(snakemake.output.items()))

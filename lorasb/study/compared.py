@@ -8,6 +8,8 @@ from itertools import combinations
 from lorasb.config.read import load_study, names
 from lorasb.errors import UserError
 from lorasb.methods.method import NEEDS_GRADIENT
+from lorasb.study.cells import Point
+from lorasb.study.rates import EDGES
 from lorasb.study.settings import protocol_of, study_settings
 from lorasb.study.study import Study
 
@@ -66,3 +68,10 @@ def varied_arguments(study: Study) -> set[str]:
         if one.method_name == other.method_name and len(differing) == 1:
             found |= differing
     return found
+
+
+def rates_at_an_edge(study: Study) -> list[list[str]]:
+    """Model, task, variant, rank, rate, "low" or "high" of each rate at an edge of its grid."""
+    columns = [*Point._fields, "lr", "edge"]
+    rows = study.committed_rates.values()
+    return [[row[name] for name in columns] for row in rows if row.get("edge") in EDGES]

@@ -10,14 +10,16 @@ import hashlib
 import json
 from dataclasses import asdict
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lorasb.config.read import Data
 from lorasb.methods.method import NEEDS_GRADIENT
 from lorasb.models.spec import ModelSpec
 from lorasb.study.cells import Cell, Point
 from lorasb.study.names import name_rows
-from lorasb.study.study import Study
+
+if TYPE_CHECKING:
+    from lorasb.study.study import Study
 
 # Raised when cells would keep something else along training; final cells run again
 SNAPSHOTS = 2

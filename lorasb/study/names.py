@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from lorasb.config.read import load_families
-from lorasb.study.study import Study
+
+if TYPE_CHECKING:
+    from lorasb.study.study import Study
 
 COLUMNS = ["kind", "name", "label", "color", "marker", "line"]
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from lorasb.config.read import Data, check, read_text
 from lorasb.errors import UserError
 from lorasb.study.cells import Point
 
-Selected = dict[Point, dict[str, str]]  # the rows of the committed outcome of a sweep, as text
+Row = Mapping[Any, Any]
+Selected = dict[Point, Row]  # the rows of the committed outcome of a sweep, as text
+EDGES = {"low": "lowest", "high": "highest"}
 
 
 def selected_rates_path(study: str) -> Path:
@@ -49,7 +53,7 @@ def selected_rate(selected: Selected, point: Point, path: Path) -> str:
             f"{path}: no learning rate for {', '.join(map(str, point))}; "
             "run the target 'sweep' first"
         )
-    return selected[point]["lr"]
+    return str(selected[point]["lr"])
 
 
 def fixed_rate(fixed: Data, point: Point, where: str) -> str:
@@ -62,3 +66,19 @@ def fixed_rate(fixed: Data, point: Point, where: str) -> str:
             raise UserError(f"{where}.{point.variant} has no '{point.task}'")
         rate = rate[point.task]
     return str(rate)
+
+
+def all_chosen(study: str) -> str:
+    """The line for a sweep that has nothing left to do."""
+    return (
+        f"{selected_rates_path(study)}: has a rate for each point, chosen under the present "
+        "settings from the present grid; remove the lines of those to choose anew"
+    )
+
+
+def at_an_edge(selected: Iterable[Row]) -> Iterator[str]:
+    """A line for each rate with none tried below or above it: a better one may lie there."""
+    for row in selected:
+        if row.get("edge") in EDGES:
+            point = ", ".join(str(row[name]) for name in Point._fields)
+            yield f"{point}: {row['lr']} is the {EDGES[row['edge']]} rate tried; widen its grid"

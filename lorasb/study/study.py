@@ -14,6 +14,7 @@ from lorasb.errors import UserError
 from lorasb.methods.method import NEEDS_GRADIENT
 from lorasb.methods.registry import make_variants
 from lorasb.models.spec import ModelSpec
+from lorasb.study import hashes
 from lorasb.study.cells import COLUMNS, NO_RATE, Cell, Point
 from lorasb.study.paths import STARTS, coordinates
 from lorasb.study.rates import (
@@ -136,9 +137,32 @@ class Study:
             for lr, seed in product(self._swept_rates(point.variant), self._sweep_seeds)
         ]
 
+    @cached_property
+    def points_to_sweep(self) -> list[Point]:
+        """Those whose rate is still to be chosen, or was chosen under other settings or rates."""
+        swept = dict.fromkeys(cell.point for cell in self.sweep_cells)
+        rows = {point: self.committed_rates.get(point, {}) for point in swept}
+        return [point for point in swept if not self.grid(point).items() <= rows[point].items()]
+
+    @property
+    def committed_rates(self) -> Selected:
+        """`selected_rates`, or none where no table is committed yet or rates are fixed."""
+        there = self.learning_rates == "selected" and selected_rates_path(self.name).exists()
+        return self.selected_rates if there else {}
+
+    def grid(self, point: Point) -> dict[str, str]:
+        """What the choice of a point's rate depends on, as the committed table has it."""
+        return {
+            "seeds": str(len(self._sweep_seeds)),
+            "tried": " ".join(self._swept_rates(point.variant)),
+            "settings": hashes.point_hash(self, point),
+        }
+
     def scored_cells(self, split: str) -> list[Cell]:
-        """The cells scored on a split: final ones on `test`, the sweep's on `selection`."""
-        return self.cells if split == "test" else self.sweep_cells
+        """The cells scored on a split: final ones on `test`, on `selection` those left to sweep."""
+        if split == "test":
+            return self.cells
+        return [cell for cell in self.sweep_cells if cell.point in self.points_to_sweep]
 
     def cells_of(self, model: str, task: str, split: str = "test") -> list[Cell]:
         """Those of one model and task."""

@@ -6,7 +6,6 @@ import pandas as pd
 
 from lorasb.errors import UserError
 from lorasb.study.cells import Point
-from lorasb.study.hashes import point_hash
 from lorasb.study.study import Study
 from lorasb.tidy.tables import primary_score
 
@@ -16,7 +15,7 @@ POINT = list(Point._fields)
 def sweep_rows(study: Study, scores: pd.DataFrame) -> pd.DataFrame:
     """One row a cell of the sweep: its score on the selection split, or that it failed."""
     rows = []
-    for cell in study.sweep_cells:
+    for cell in study.scored_cells("selection"):
         metric = study.tasks[cell.task].primary
         score = primary_score(cell, metric, scores)
         status = "ok" if score is not None else "failed"
@@ -45,7 +44,18 @@ def select_rates(sweep: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def with_settings(selected: pd.DataFrame, study: Study) -> pd.DataFrame:
-    """The table with a hash of what else the scores depend on."""
-    points = selected[POINT].itertuples(index=False)
-    return selected.assign(settings=[point_hash(study, Point(*point)) for point in points])
+def selected_table(sweep: pd.DataFrame, study: Study) -> pd.DataFrame:
+    """The rates that the sweep chose, and the committed ones of the points that it left out.
+
+    In the study's order; `settings` and `tried` say what a choice depends on (`Study.grid`).
+    """
+    chosen = select_rates(sweep)
+    grids = [study.grid(Point(*point)) for point in chosen[POINT].itertuples(index=False)]
+    for name in ("settings", "tried"):
+        chosen[name] = [grid[name] for grid in grids]
+    swept, committed = study.points_to_sweep, study.committed_rates
+    left_out = [row for point, row in committed.items() if point not in swept]
+    kept = pd.DataFrame(left_out, columns=chosen.columns).astype(chosen.dtypes.to_dict())
+    table = pd.concat([kept, chosen], ignore_index=True)
+    places = [study.points.index(Point(*point)) for point in table[POINT].itertuples(index=False)]
+    return table.iloc[sorted(table.index, key=places.__getitem__)]

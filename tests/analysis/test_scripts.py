@@ -16,6 +16,7 @@ from tests.analysis.conftest import MODEL, NAMES, NAMES_TABLE
 ROOT = Path(__file__).resolve().parents[2]
 FIGURES = sorted((ROOT / "analysis/figures").glob("[a-z]*.py"))
 TABLES = sorted((ROOT / "analysis/tables").glob("[a-z]*.py"))
+EDGE = [MODEL, "world", "lora", "8", "5e-2", "high"]
 
 
 def run(
@@ -26,7 +27,7 @@ def run(
     fake = SimpleNamespace(
         input=InputFiles(fromdict=inputs),
         output=OutputFiles(fromdict=outputs),
-        params=Params(fromdict={"name": script.stem, "stale": []}),
+        params=Params(fromdict={"name": script.stem, "stale": [], "edges": [EDGE]}),
     )
     # Snakemake puts lines of its own above the script, so `from __future__` cannot be used there
     source = f"pass\n{script.read_text()}"
@@ -71,6 +72,9 @@ def test_table_has_the_same_rows_in_every_format(script, inputs, tmp_path):
     rows = latex.read_text().split(r"\midrule")[1].split(r"\bottomrule")[0].strip().splitlines()
     assert len(lines) - 2 == len(rows) > 0
     assert page.read_text().count("<tr>") == len(rows)
+    says = "outside what was tried for World, LoRA, r = 8 (5e-2, highest tried)"
+    scores = script.stem in {"accuracy", "paired_differences"}
+    assert all((says in path.read_text()) == scores for path in (markdown, latex, page))
 
 
 @pytest.mark.parametrize("script", FIGURES + TABLES, ids=lambda path: path.stem)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from lorasb.config.read import names
+from lorasb.study.rates import selected_rates_path
 from lorasb.study.study import Study
 from tests.workflow.conftest import ROOT, copy_project, planned, snakemake
 
@@ -85,9 +86,34 @@ def test_tables_and_figures_are_those_that_the_study_has_something_for(tmp_path)
 
 
 @pytest.mark.parametrize("study", ["quickstart", "glue-minilm"])
-def test_sweep_plans_the_cells_of_the_sweep(fresh, study):
-    jobs = planned(snakemake(fresh, "--dry-run", "sweep", "--config", f"study={study}"))
+def test_a_sweep_without_committed_rates_plans_all_its_cells(tmp_path, study):
+    root = copy_project(tmp_path / "project")
+    (root / selected_rates_path(study)).unlink()
+    jobs = planned(snakemake(root, "--dry-run", "sweep", "--config", f"study={study}"))
     assert jobs["train_and_predict"] == len(Study(study).sweep_cells)
+
+
+def test_a_sweep_plans_the_cells_of_a_new_variant_alone(tmp_path):
+    root = copy_project(tmp_path / "project")
+    study = root / "config/studies/quickstart.yaml"
+    sweep = ("--dry-run", "sweep", "--config", "study=quickstart")
+    done = snakemake(root, *sweep)
+    assert planned(done) == {"sweep": 1}
+    assert "has a rate for each point" in done.stdout + done.stderr
+    text = study.read_text().replace("  lora: {", "  dora: {ranks: [8]}\n  lora: {", 1)
+    study.write_text(text.replace("    lora: [", '    dora: ["1e-3", "1e-2"]\n    lora: [', 1))
+    assert planned(snakemake(root, *sweep))["train_and_predict"] == 3 * 2
+    # and as the note on a rate at an edge asks, a wider grid is tried
+    study.write_text(study.read_text().replace('lora: ["5e-4"', 'lora: ["2e-4", "5e-4"', 1))
+    assert planned(snakemake(root, *sweep))["train_and_predict"] == 3 * 2 + 3 * 7
+
+
+def test_a_rate_at_an_edge_of_its_grid_is_said(fresh):
+    done = snakemake(fresh, "--dry-run", "--config", "study=glue-minilm")
+    said = (done.stdout + done.stderr).splitlines()
+    line = "sst2, lora-xs, 16: 2e-3 is the lowest rate tried; widen its grid"
+    assert sum(line in one for one in said) == 1
+    assert sum("rate tried" in one for one in said) == 3
 
 
 def test_a_study_without_its_rates_is_one_clear_line_but_for_the_sweep(tmp_path):

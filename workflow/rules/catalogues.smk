@@ -24,7 +24,10 @@ INPUTS = {
     "selected": f"{paths.TABLES}/selected_lr.tsv",
     "rates": "config/studies/{study}.selected_lr.tsv",
 }
-PARAMS = {"stale": hash_of(hashes.stale_rates)}
+PARAMS = {
+    "stale": hash_of(hashes.stale_rates),
+    "edges": hash_of(compared.rates_at_an_edge),
+}
 KEYS = {"name", "title", "category", "inputs", "when"}
 
 

@@ -8,8 +8,10 @@ from pathlib import Path
 from lorasb.config.read import check, load_config, unknown
 from lorasb.errors import UserError
 from lorasb.study import compared, hashes, paths
+from lorasb.study.rates import all_chosen, at_an_edge, selected_rates_path
 from lorasb.study.study import Study, refuse_foreign
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 
 
 def checked(function, *arguments):
@@ -36,8 +38,18 @@ SWEEPS = any(word == "sweep" or word.endswith("selected_lr.tsv") for word in sys
 if workflow.is_main_process:
     for word in sys.argv:
         checked(refuse_foreign, os.path.relpath(word))
-    if not SWEEPS:
+    if SWEEPS:
+        notes = (
+            [] if checked(lambda: STUDY.points_to_sweep) else [all_chosen(STUDY.name)]
+        )
+    else:
         checked(lambda: STUDY.cells)
+        path = selected_rates_path(STUDY.name)
+        notes = [
+            f"{path}: {line}" for line in at_an_edge(STUDY.committed_rates.values())
+        ]
+    for note in notes:
+        logger.warning(note)
 PAPER = "analysis/paper.csv"
 AVAILABLE = "--available" if config.get("on_failure") == "report" else ""
 TASK_FLAGS = "--study {study} --model {model} --task {task}"
@@ -118,6 +130,11 @@ def cells_of(wildcards, split):
     return checked(study.cells_of, wildcards.model, wildcards.task, split)
 
 
+def pairs_of(cells):
+    """The models and tasks of some cells, each pair once."""
+    return dict.fromkeys((cell.model, cell.task) for cell in cells)
+
+
 def get_predictions(wildcards):
     """Predictions of all cells of one task and split."""
     return existing(
@@ -149,8 +166,46 @@ def get_gradients(wildcards):
 
 
 def get_scores(split):
-    """An input function: the scores of all tasks of a study on one split."""
-    return of_all_tasks(f"{paths.SCORES}/{split}.metrics.csv")
+    """An input function: the scores of a study on one split, of all tasks that have cells there."""
+
+    def files(wildcards):
+        study = study_of(wildcards)
+        pattern = f"{paths.SCORES}/{split}.metrics.csv"
+        pairs = pairs_of(checked(study.scored_cells, split))
+        return [str(study.folder(pattern, *pair)) for pair in pairs]
+
+    return files
+
+
+def results_of(split, tidy):
+    """An input function: what the study's cells of a split come from and lead to, up to rule `tidy`."""
+
+    def files(wildcards):
+        cells = checked(STUDY.scored_cells, split)
+        starts = {start for cell in cells for start in STUDY.start_files(cell)}
+        of_cell = ["train.record.json", "predict.record.json", "predictions.jsonl"]
+        of_task = [f"{paths.DATA}/record.json", *rules.score.output]
+        if split == "test":
+            of_task += [*rules.probe_directions.output, *rules.measure_spectra.output]
+        return [
+            *existing(str(start.with_name("record.json")) for start in sorted(starts)),
+            *existing(str(cell.folder / name) for cell in cells for name in of_cell),
+            *(
+                str(STUDY.folder(pattern.replace("{split}", split), *pair))
+                for pair in pairs_of(cells)
+                for pattern in of_task
+            ),
+            *(expand(getattr(rules, tidy).output, study=STUDY.name) if cells else []),
+        ]
+
+    return files
+
+
+def figures_of_sweep(wildcards):
+    """The figures of the sweep, where a rate is left to choose."""
+    left = checked(lambda: STUDY.points_to_sweep)
+    names = wanted(FIGURE_ROWS, {"sweep"}) if left else []
+    return expand(f"{paths.FIGURES}/{{name}}.png", study=STUDY.name, name=names)
 
 
 def of_all_tasks(pattern):

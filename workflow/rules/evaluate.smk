@@ -118,4 +118,4 @@ rule select_lr:
     params:
         available=AVAILABLE,
     shell:
-        "python -m lorasb select-lr --study {wildcards.study} {params.available} > {log} 2>&1"
+        "python -m lorasb select-lr --study {wildcards.study} {params.available} 2> {log}"

@@ -72,6 +72,36 @@ def test_missing_selected_rates_ask_for_the_sweep(project):
         _ = Study("quickstart").cells
 
 
+GRID = 'lora: ["5e-4", '
+TRAINED = {
+    ("full", 0),
+    ("lora", 8),
+    *((f"lora-{kind}", rank) for kind in ("xs", "sb") for rank in (4, 16)),
+}
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "swept"),
+    [
+        (STUDY, "ranks: [8]", "ranks: [8]", set()),
+        (STUDY, "ranks: [8]", "ranks: [8, 4]", {("lora", 4)}),
+        (STUDY, GRID, 'lora: ["2e-4", "5e-4", ', {("lora", 8)}),  # a wider grid
+        (STUDY, GRID, "lora: [", {("lora", 8)}),  # a smaller one
+        ("config/methods/lora.yaml", "dropout: 0.0", "dropout: 0.1", {("lora", 8)}),
+        ("config/defaults.yaml", "weight_decay: 0.0", "weight_decay: 0.1", TRAINED),
+        (STUDY, "seeds: [100]", "seeds: [100, 101]", TRAINED),
+    ],
+)
+def test_a_sweep_is_of_the_points_whose_rate_is_not_committed(project, file, old, new, swept):
+    changed(project, file, old, new)
+    study = Study("quickstart")
+    found = {(point.variant, point.rank) for point in study.points_to_sweep}
+    assert found == swept
+    cells = study.scored_cells("selection")
+    assert {(cell.variant, cell.rank) for cell in cells} == swept
+    assert set(cells) == {c for c in study.sweep_cells if (c.variant, c.rank) in swept}
+
+
 COORDINATES = {
     **{"model": "quickstart-llama", "task": "world", "variant": "lora-sb", "rank": 16},
     **{"lr": "2e-2", "seed": 0},

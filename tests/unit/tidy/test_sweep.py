@@ -2,7 +2,10 @@ import pandas as pd
 import pytest
 
 from lorasb.errors import UserError
-from lorasb.tidy.sweep import select_rates
+from lorasb.study.cells import Point
+from lorasb.study.rates import read_selected_rates, selected_rates_path
+from lorasb.study.study import Study
+from lorasb.tidy.sweep import POINT, select_rates, selected_table
 
 
 def sweep(scores: dict[str, list[float | None]]) -> pd.DataFrame:
@@ -56,3 +59,33 @@ def test_rate_at_which_a_cell_failed_cannot_be_chosen():
 def test_no_usable_rate_is_an_error():
     with pytest.raises(UserError, match="every learning rate failed for m, t, v, 4"):
         select_rates(sweep({"1e-3": [None]}))
+
+
+QUICKSTART = Point("quickstart-llama", "world", "lora", 8)
+
+
+def test_rates_that_were_not_chosen_anew_keep_their_rows_and_places(project):
+    path = project / selected_rates_path("quickstart")
+    before = path.read_text()
+    path.write_text(
+        "".join(line for line in before.splitlines(keepends=True) if "world\tlora\t" not in line)
+    )
+    study = Study("quickstart")
+    assert study.points_to_sweep == [QUICKSTART]
+    rates = study.sweep["learning_rates"]["lora"]
+    scores = pd.DataFrame([dict(zip(POINT, QUICKSTART, strict=True)) | {"lr": lr} for lr in rates])
+    chosen = selected_table(scores.assign(seed=100, score=[0.0, 0.1, 0.0, 0.0, 0.8067, 0.1]), study)
+    chosen.to_csv(path, sep="\t", index=False, float_format="%.4f")
+    assert path.read_text() == before
+
+
+def test_what_the_sweep_writes_is_read_as_chosen(project):
+    (project / selected_rates_path("quickstart")).unlink()
+    study = Study("quickstart")
+    cells = pd.DataFrame([cell.columns for cell in study.scored_cells("selection")])
+    path = project / selected_rates_path("quickstart")
+    selected_table(cells.assign(score=0.5), study).to_csv(path, sep="\t", index=False)
+    assert set(read_selected_rates(path)) == set(study.points) - {
+        p for p in study.points if p.variant == "base"
+    }
+    assert Study("quickstart").points_to_sweep == []
