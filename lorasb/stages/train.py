@@ -26,7 +26,7 @@ from lorasb.stages.predict import predict_split, write_predictions
 from lorasb.study import hashes
 from lorasb.study.cells import Cell
 from lorasb.study.paths import DATA, FAILED
-from lorasb.study.study import Study
+from lorasb.study.study import Resolved, Study
 from lorasb.tasks.collate import Collator
 from lorasb.tasks.prepare import read_split
 from lorasb.training import loop
@@ -118,7 +118,8 @@ def _checkpoints(cell: Cell, inputs: Inputs) -> Path:
 
 
 def _plan(study: Study, cell: Cell, rows: list[dict[str, Any]], checkpoints: Path) -> Plan:
-    settings = study.settings(cell.task)
+    resolved = study.resolved(cell.model, cell.task)
+    settings = resolved.settings
     training, steps = settings["training"], total_steps(settings, len(rows))
     order = batch_order(
         [len(row["input_ids"]) for row in rows],
@@ -137,7 +138,15 @@ def _plan(study: Study, cell: Cell, rows: list[dict[str, Any]], checkpoints: Pat
         order=order,
         snapshot_steps=snapshot_steps(points, steps),
         checkpoints=checkpoints,
+        rates=_head_rates(resolved),
     )
+
+
+def _head_rates(resolved: Resolved) -> dict[str, float]:
+    """The learning rate of each module of the task head, where it is not that of all else."""
+    rate = resolved.settings["training"]["head_learning_rate"]
+    head = resolved.model.head_modules(resolved.task.kind)
+    return {} if rate is None else dict.fromkeys(head, float(rate))
 
 
 def _write_cell(study: Study, cell: Cell, model: Network, outcome: Outcome) -> None:

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 # Raised when cells would keep something else along training; final cells run again
 SNAPSHOTS = 2
 # Settings that came later: with these values they are left out of a hash, so that none changed
-LATER = {
+LATER: dict[str, Data] = {
+    "training": {"head_learning_rate": None},
     "factors": {"svd": "converged"},
     "start": {"learning_rate": "first-step"},
     "prediction": {"epoch": "last"},
@@ -99,7 +100,7 @@ def _point_key(study: Study, point: Point) -> list[Any]:
     needs, samples = variant.method.needs, study.samples(task, variant.name)
     key = [
         _data_key(study, model, task),
-        study.settings(task)["training"],
+        _settings(study, task, "training"),
         variant.method_name,
         variant.method.version,
         variant.arguments,
@@ -189,7 +190,7 @@ def _settings(study: Study, task: str, section: str) -> Data:
     """A section of the settings as it is hashed."""
     later = LATER.get(section, {})
     settings = study.settings(task)[section]
-    return {key: value for key, value in settings.items() if later.get(key) != value}
+    return {key: value for key, value in settings.items() if later.get(key, ...) != value}
 
 
 def _without(data: Data, keys: set[str]) -> Data:

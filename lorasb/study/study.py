@@ -78,6 +78,7 @@ class Study:
             for rank in self._ranks(variant)
         ]
         self._check_seeds()
+        self._check_heads()
         if isinstance(self.learning_rates, dict):
             for point in self.points:
                 self.rate(point)
@@ -274,6 +275,15 @@ class Study:
                 f"{self.path}: sweep.seeds has {both[0]}, which is a final seed; "
                 "a learning rate is chosen on other seeds than those that are reported"
             )
+
+    def _check_heads(self) -> None:
+        for model, task in self.pairs:
+            head = self.models[model].head_modules(self.tasks[task].kind)
+            if self._settings[task]["training"]["head_learning_rate"] and not head:
+                raise UserError(
+                    f"{self.path}: training.head_learning_rate: {model} has no task head on "
+                    f"{task}; set it to null there"
+                )
 
     def _seeds(self, variant: str) -> list[int]:
         return list(self.entries[variant].get("seeds", self.seeds))

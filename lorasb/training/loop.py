@@ -6,7 +6,7 @@ same bytes as one that was never killed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,8 +18,10 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from lorasb.errors import UserError
 from lorasb.files import read_json
 from lorasb.methods.method import Method
+from lorasb.models.layers import head_parameters
 from lorasb.training.callbacks import Keeper, Progress, StopOnNan
 from lorasb.training.checkpoints import last_checkpoint
+from lorasb.training.rates import give_own_rate
 from lorasb.training.run import MARKER, Clock, Outcome, Plan
 from lorasb.training.schedule import warmup_steps
 
@@ -50,6 +52,7 @@ def train(
     keeper = Keeper(plan, clock, read_json(resume / MARKER)["seconds"] if resume else 0.0)
     trainer = _CellTrainer(
         method,
+        plan.rates,
         model=model,
         args=_arguments(plan),
         train_dataset=_OrderedRows(rows, plan.order),
@@ -104,19 +107,23 @@ def _arguments(plan: Plan) -> TrainingArguments:
 class _CellTrainer(Trainer):
     """Trainer whose optimiser comes from the method, and whose loss is the mean over a step's rows.
 
+    Modules named in `rates` have learning rates of their own.
+
     Trainer leaves that mean to the model. Causal language models take it over the step's tokens;
     heads with one label a row take it over the rows of one backward pass, and their losses would
     add up over the passes of a step.
     """
 
-    def __init__(self, method: Method, **arguments: Any) -> None:
-        self._method = method
+    def __init__(self, method: Method, rates: Mapping[str, float], **arguments: Any) -> None:
+        self._method, self._rates = method, rates
         super().__init__(**arguments)
 
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
         self.optimizer: torch.optim.Optimizer = self._method.optimizer(
             self.model, self.args.learning_rate, self.args.weight_decay
         )
+        for module, rate in self._rates.items():
+            give_own_rate(self.optimizer, head_parameters(self.model, [module]).values(), rate)
         return self.optimizer
 
     def _save_checkpoint(self, *arguments: Any) -> None:

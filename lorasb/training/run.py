@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +28,8 @@ class Plan:
     # all that is trained is kept after each of these steps; 0 is the start
     snapshot_steps: list[int]
     checkpoints: Path
+    # modules of the model -> a learning rate of their own
+    rates: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass

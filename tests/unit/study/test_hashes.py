@@ -338,3 +338,15 @@ def test_what_was_trained_in_bfloat16_once_runs_again(project, dtype, model, tas
     study = Study("quickstart")
     found = {point.variant for point in study.points if hashes._precision_key(study, point)}
     assert found == expected
+
+
+def test_a_heads_own_rate_is_part_of_a_cell(project):
+    def found() -> str:
+        (cell, *_) = Study("glue-minilm").cells
+        return hashes.point_hash(Study("glue-minilm"), cell.point)
+
+    before = found()
+    changed(
+        project, "config/defaults.yaml", "head_learning_rate: null", 'head_learning_rate: "1e-3"'
+    )
+    assert found() != before

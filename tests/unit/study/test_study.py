@@ -412,3 +412,13 @@ def test_a_protocols_change_of_a_task_is_checked(project):
     changed(project, SMOKE_FILE, "seeds: [0]", "protocol: other\nseeds: [0]")
     with pytest.raises(UserError, match=r"mrpc.yaml as used in .*unknown key 'row'"):
         Study(SMOKE)
+
+
+def test_a_rate_for_a_head_that_is_not_there_is_refused(project):
+    changed(
+        project, "config/defaults.yaml", "head_learning_rate: null", 'head_learning_rate: "1e-3"'
+    )
+    message = r"training.head_learning_rate: quickstart-llama has no task head on arithmetic; set"
+    with pytest.raises(UserError, match=message):
+        Study("quickstart")
+    Study("glue-minilm")
