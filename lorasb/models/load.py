@@ -133,6 +133,11 @@ def _base_config(spec: ModelSpec, source: str, kind: Kind, num_labels: int) -> P
         _check_object(Path(source) / "config.json")
     with _reading(source, "config.json"):
         config = AutoConfig.from_pretrained(source, **_options(spec))
+    if kind == "generation" and config.is_encoder_decoder:
+        raise UserError(
+            f"{source}: a sequence-to-sequence model ({config.model_type}); generation tasks need "
+            "a decoder alone"
+        )
     if kind != "generation":
         config.num_labels = num_labels
         single = "single_label_classification"

@@ -8,6 +8,7 @@ from typing import Any
 
 from lorasb.errors import UserError
 
+MOST_GENERATED = 1_000_000  # rows; more of a family would be repetitions
 METRICS_OF_KIND = {
     "generation": {"accuracy_strict", "accuracy_flexible"},
     "classification": {"accuracy", "matthews", "f1"},
@@ -29,6 +30,7 @@ def check_together(data: Mapping[str, Any], where: str) -> None:
         _check_templates(data, where)
     else:
         _check_num_labels(data, where)
+    _check_source(data["source"], f"{where}: source")
     _check_splits(data, where)
 
 
@@ -69,6 +71,16 @@ def _check_num_labels(data: Mapping[str, Any], where: str) -> None:
         raise UserError(f"{where}: metrics: f1 is that of class 1 of two; num_labels must be 2")
 
 
+def _check_source(source: Mapping[str, Any], key: str) -> None:
+    if source["loader"] == "files" and source.get("folder") is None:
+        missing = [name for name in ("url", "revision") if source.get(name) is None]
+        if missing:
+            raise UserError(
+                f"{key}.{missing[0]} is missing; give the folder that holds the files, or url and "
+                "revision to download them from"
+            )
+
+
 def _check_splits(data: Mapping[str, Any], where: str) -> None:
     rest: set[str] = set()
     for name, split in data["splits"].items():
@@ -95,6 +107,8 @@ def _check_split(source: Mapping[str, Any], split: Mapping[str, Any], key: str) 
     if split["rows"] is None and (generated or split.get("take") == "first"):
         what = "a generated split" if generated else "'take: first'"
         raise UserError(f"{key}.rows: {what} needs a number of rows")
+    if generated and split["rows"] > MOST_GENERATED:
+        raise UserError(f"{key}.rows: a generated split has at most {MOST_GENERATED} rows")
     if source["loader"] == "files" and split["from"] not in source["files"]:
         raise UserError(
             f"{key}.from: '{split['from']}' is not one of source.files: "
@@ -107,6 +121,13 @@ def _check_sets(data: Mapping[str, Any], where: str) -> None:
     for name, own in data["splits"]["test"]["sets"].items():
         key = f"{where}: splits.test.sets.{name}"
         source = own.get("source", data["source"])
+        _check_source(source, f"{key}.source")
         _check_split(source, own, key)
-        if source == data["source"] and own.get("from") in used:
+        if _same(source, data["source"]) and own.get("from") in used:
             raise UserError(f"{key}.from: '{own['from']}' is trained on or selected by")
+
+
+def _same(source: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether both are one data set, of whatever revision."""
+    names = ("loader", "path", "name", "family", "folder", "url", "files")
+    return all(source.get(name) == other.get(name) for name in names)

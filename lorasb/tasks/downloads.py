@@ -39,6 +39,8 @@ def load_file(source: FilesSource, name: str) -> Dataset:
     path = locate(source, file)
     _check_sum(path, file, path)
     rows = _read(path)
+    if not len(rows):
+        raise UserError(f"{path}: the file has no rows")
     if file.rows is not None and len(rows) != file.rows:
         raise UserError(
             f"{path}: {len(rows)} rows, not {file.rows}; it is cut short or another version"
@@ -59,7 +61,7 @@ def locate(source: FilesSource, file: File) -> Path:
         if not path.is_file():
             raise UserError(f"{path}: no such file; see source.folder of the task")
         return path
-    cached = Path(datasets.config.HF_DATASETS_CACHE) / "files" / source.revision / file.path
+    cached = Path(datasets.config.HF_DATASETS_CACHE) / "files" / str(source.revision) / file.path
     if not cached.exists():
         _download(f"{source.url}/{source.revision}/{file.path}", file, cached)
     return cached
@@ -120,6 +122,9 @@ def _read(path: Path) -> Dataset:
         return readers[path.suffix](path)
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 at byte {error.start}") from error
+    except UnicodeEncodeError as error:
+        code = f"{ord(error.object[error.start]):04x}"
+        raise UserError(f"{path}: half of a character, \\u{code}, which is no text") from error
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         message = " ".join(str(error).split())
         raise UserError(f"{path}: not a table of rows of one type: {message}") from error

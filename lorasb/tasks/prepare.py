@@ -20,7 +20,7 @@ from lorasb.files import atomic, check_readable, write_json
 from lorasb.start.gradients import IGNORED
 from lorasb.tasks.answers import EXTRACTORS
 from lorasb.tasks.overlap import Part, Tally, drop_overlap
-from lorasb.tasks.sources import describe, load_rows
+from lorasb.tasks.sources import check_apart, describe, load_rows
 from lorasb.tasks.task import SPLITS, GenerationTask, LabelledTask, Row, Task, fields
 from lorasb.tasks.values import left_out
 
@@ -50,6 +50,7 @@ def prepare(
         As `lorasb.tasks.sources.load_rows`; if the tokenizer lacks an end-of-text token; if no
         row is left; if a gold answer holds none for the task's extractor.
     """
+    check_apart(task)
     training, *others = [
         _without_left_out(Part(one, split, name, load_rows(one, split, seed)))
         for split in SPLITS

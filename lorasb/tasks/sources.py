@@ -19,7 +19,7 @@ from lorasb.errors import UserError
 from lorasb.hub import cached_without_network, not_cached
 from lorasb.seeding import generator
 from lorasb.tasks.downloads import load_file, used_files
-from lorasb.tasks.task import FilesSource, GeneratedSource, HubSource, Row, Task
+from lorasb.tasks.task import FilesSource, GeneratedSource, HubSource, Row, Source, Task
 from lorasb.tasks.values import check_values
 
 COMMIT = re.compile("[0-9a-f]{40}")
@@ -58,6 +58,40 @@ def load_rows(task: Task, split: str, seed: int) -> list[Row]:
     rows = [{"item": item, **row} for item, row in zip(items, rows, strict=True)]
     check_values(task, rows, where)
     return rows
+
+
+def check_apart(task: Task) -> None:
+    """Refuse a file that is trained on and also read for another split, by whatever path.
+
+    Splits that name one file of the source are cut from it and share no row.
+
+    Raises
+    ------
+    UserError
+        If two names stand for the same content; it has both.
+    """
+    trained = (task.source, task.splits["train"].origin)
+    content = _content(*trained)
+    others = {f"splits.{name}": (task.source, own.origin) for name, own in task.splits.items()}
+    others |= {
+        f"splits.test.sets.{name}": (one.source, one.splits["test"].origin)
+        for name, one in task.sets.items()
+    }
+    for key, (source, name) in others.items():
+        if content and (source, name) != trained and _content(source, name) == content:
+            raise UserError(
+                f"task {task.name}: {key}.from: the file '{name}' has the content of "
+                f"'{trained[1]}', which is trained on; name another file, or '{trained[1]}' with a "
+                "number of rows to cut from it"
+            )
+
+
+def _content(source: Source, name: str | None) -> str | None:
+    """The checksum of a file; None of rows that are not in a file of the source."""
+    if not isinstance(source, FilesSource):
+        return None
+    (used,) = used_files(source, {str(name)}).values()
+    return used["sha256"]
 
 
 def describe(task: Task) -> dict[str, Any]:

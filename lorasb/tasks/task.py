@@ -42,18 +42,18 @@ class File:
     """A file of a source: its path, and where they are known its number of rows and sha256."""
 
     path: str
-    rows: int | None
-    sha256: str | None
+    rows: int | None = None
+    sha256: str | None = None
 
 
 @dataclass(frozen=True)
 class FilesSource:
     """Files below a folder on disk, or below `url/revision`, by name."""
 
-    folder: str | None
-    url: str
-    revision: str
     files: tuple[tuple[str, File], ...]
+    folder: str | None = None
+    url: str | None = None
+    revision: str | None = None
 
 
 Source = HubSource | GeneratedSource | FilesSource

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import torch
 
+from lorasb.errors import UserError
+
 # steps whose rows are sorted by length together; larger means less padding and less mixing
 CHUNK = 10
 
@@ -24,7 +26,14 @@ def batch_order(
     Rows come in passes, each a fresh permutation. With `group_by_length`, rows are sorted by length
     within chunks of `CHUNK` steps and the steps of a chunk are shuffled. In how many backward
     passes a step is made changes nothing.
+
+    Raises
+    ------
+    UserError
+        If there is no row.
     """
+    if not lengths:
+        raise UserError("no training row; nothing to train on")
     total = steps * rows
     stream: list[int] = []
     while len(stream) < total:

@@ -62,6 +62,11 @@ def first_learning_rate(
         scheduler = get_scheduler(scheduler_name, optimizer, warmup_steps, total_steps)
     except ValueError as error:
         raise UserError(f"scheduler '{scheduler_name}': {error}") from error
+    except TypeError as error:
+        raise UserError(
+            f"scheduler '{scheduler_name}': it needs more than the number of steps, which nothing "
+            "here gives it; use constant_with_warmup, linear or cosine"
+        ) from error
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*lr_scheduler.step", UserWarning)  # nothing is trained
         for _ in range(total_steps):

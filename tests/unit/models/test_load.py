@@ -17,6 +17,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import (
+    BartConfig,
     BertConfig,
     BertForSequenceClassification,
     BertModel,
@@ -25,6 +26,7 @@ from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
     PreTrainedTokenizerFast,
+    T5Config,
 )
 from transformers.utils import logging
 
@@ -446,6 +448,13 @@ def test_shipped_model(slug: str, targets: list[str], adapted: int, head: int) -
     assert len(names) == adapted
     assert not any("intermediate" in name or "pooler" in name for name in names)
     assert sum(v.numel() for v in head_parameters(model, spec.task_head).values()) == head
+
+
+@pytest.mark.parametrize("kind", [T5Config, BartConfig])
+def test_a_sequence_to_sequence_model_does_not_generate(kind: type, tmp_path: Path) -> None:
+    kind(d_model=8).save_pretrained(tmp_path)
+    with pytest.raises(UserError, match=r"a sequence-to-sequence model .*; generation tasks need"):
+        skeleton(spec_for(tmp_path), kind="generation", num_labels=1)
 
 
 def test_every_model_file_is_valid() -> None:

@@ -318,6 +318,26 @@ def test_unknown_key_of_a_studys_settings_is_named(project):
         world()
 
 
+@pytest.mark.parametrize(
+    ("old", "key", "most"),
+    [
+        ("max_length: 128", "training.max_length", 10_000_000),
+        ("batch_size: 32", "training.batch_size", 65_536),
+        ("gradient_accumulation: 1", "training.gradient_accumulation", 65_536),
+        ("epochs: 1", "training.epochs", 100_000),
+        ("batch_size: 16", "gradient.batch_size", 65_536),
+        ("points: 6", "probe.points", 1_000),
+        ("random_draws: 20", "probe.random_draws", 10_000),
+        ("batch_size: 128", "prediction.batch_size", 65_536),
+    ],
+)
+def test_sizes_that_no_machine_has_are_refused(project, old, key, most):
+    name = old.partition(":")[0]
+    changed(project, "config/defaults.yaml", f"  {old}\n", f"  {name}: {10**9}\n")
+    with pytest.raises(UserError, match=f"{key}: {10**9} is greater than the maximum of {most}"):
+        Study(SMOKE)
+
+
 def test_settings_of_a_task_that_is_not_in_the_study_are_refused(project):
     changed(project, STUDY, "task_settings:\n  arithmetic:", "task_settings:\n  arithmetics:")
     with pytest.raises(UserError, match=r"task_settings\.arithmetics: not a task of this study"):

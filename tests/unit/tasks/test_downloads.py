@@ -69,6 +69,8 @@ def test_the_manifest_has_the_checksum_of_what_was_read(folder):
         (b'[{"a": "x"}, {"b": "y"}]', "row 1: 'a' is not in all rows"),
         (b'[{"a": "x"}, {"a": 3}]', "not a table of rows of one type"),
         (b'[{"a": "\xff"}]', "not UTF-8"),
+        (b'[{"a": "\\ud83d"}]', r"half of a character, \\ud83d, which is no text"),
+        (b"[]", "the file has no rows"),
     ],
 )
 def test_a_broken_file_is_one_line(folder, content, message):
@@ -77,6 +79,14 @@ def test_a_broken_file_is_one_line(folder, content, message):
         load_file(source(folder), "rows")
     assert "a/rows.json" in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "parquet"])
+def test_a_file_without_rows_is_one_line(folder, ending):
+    (folder / "a/rows.jsonl").write_text("")
+    pq.write_table(pa.Table.from_pylist(ROWS)[:0], folder / "a/rows.parquet")
+    with pytest.raises(UserError, match=rf"rows\.{ending}: the file has no rows"):
+        load_file(source(folder, f"a/rows.{ending}"), "rows")
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "parquet"])

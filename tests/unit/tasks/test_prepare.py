@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ from lorasb.errors import UserError
 from lorasb.tasks import prepare as module
 from lorasb.tasks import sources
 from lorasb.tasks.answers import EXTRACTORS
+from lorasb.tasks.downloads import load_file
 from lorasb.tasks.prepare import prepare, read_split, write_prepared
 from lorasb.tasks.task import SPLITS, Task
 from tests.unit.tasks.test_task import ROOT
@@ -327,6 +330,58 @@ def test_files_come_back_as_they_were_written(generated, tmp_path):
     for split in SPLITS:
         assert read_split(tmp_path / f"{split}.parquet").to_list() == splits[split].to_list()
     assert json.loads((tmp_path / "manifest.json").read_text()) == manifest
+
+
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a file that is trained on, under several names, and another one."""
+    load_file.cache_clear()
+    for name, start in (("train", 5), ("other", 20)):
+        rows = [{"sentence": f"w{start + row}", "label": row % 2} for row in range(9)]
+        (tmp_path / f"{name}.json").write_text(json.dumps(rows))
+    shutil.copy(tmp_path / "train.json", tmp_path / "copy.json")
+    (tmp_path / "link.json").symlink_to(tmp_path / "train.json")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def files_task(folder: str, test: str, **sets: Any) -> Task:
+    named = {"train": {"path": "train.json"}, "test": {"path": test}}
+    source = {"loader": "files", "folder": folder, "files": named}
+    split = {"sets": sets} if sets else {"from": "test", "rows": None}
+    return labelled_task(source=source, splits=LABELLED["splits"] | {"test": split})
+
+
+@pytest.mark.parametrize("folder", [".", "absolute"])
+def test_files_of_a_folder(files, folder):
+    task = files_task(str(files) if folder == "absolute" else folder, "other.json")
+    splits, manifest = prepare(task, word_tokenizer(), max_length=9, seed=0)
+    assert (len(splits["train"]), len(splits["test"])) == (5, 9)
+    assert set(manifest["source"]["files"]) == {"train", "test"}
+
+
+@pytest.mark.parametrize("path", ["train.json", "./train.json", "copy.json", "link.json"])
+def test_the_training_file_is_no_test_file(files, path):
+    message = "splits.test.from: the file 'test' has the content of 'train', which is trained on"
+    with pytest.raises(UserError, match=message):
+        prepare(files_task(".", path), word_tokenizer(), max_length=9, seed=0)
+    # an evaluation set, from a source of its own
+    data = {"loader": "files", "folder": str(files), "files": {"mine": {"path": path}}}
+    sets = {"one": SET | {"from": "test"}, "two": SET | {"source": data, "from": "mine"}}
+    with pytest.raises(UserError, match=r"splits.test.sets.two.from: the file 'mine' has the con"):
+        prepare(files_task(".", "other.json", **sets), word_tokenizer(), max_length=9, seed=0)
+
+
+def test_splits_that_are_cut_from_one_file_are_apart(files):
+    splits = {
+        name: {"from": "train", "rows": rows} for name, rows in (("test", 3), ("train", None))
+    }
+    task = labelled_task(
+        source={"loader": "files", "folder": ".", "files": {"train": {"path": "train.json"}}},
+        splits=LABELLED["splits"] | splits,
+    )
+    prepared, _ = prepare(task, word_tokenizer(), max_length=9, seed=0)
+    assert sorted(item for split in SPLITS for item in prepared[split]["item"]) == list(range(9))
 
 
 def test_the_same_rows_give_the_same_bytes(generated, tmp_path):

@@ -7,7 +7,7 @@ import pytest
 from lorasb.config import read as config
 from lorasb.errors import UserError
 from lorasb.study.study import Study
-from lorasb.tasks.task import GenerationTask, LabelledTask, Task
+from lorasb.tasks.task import File, FilesSource, GenerationTask, LabelledTask, Task
 from tests.unit.text import (
     GENERATED,
     LABELLED,
@@ -127,6 +127,10 @@ FILES = {
 }
 
 
+def without(data, key):
+    return {name: value for name, value in data.items() if name != key}
+
+
 def with_sets(**sets):
     return {"splits": SETS["splits"] | {"test": {"sets": sets}}}
 
@@ -135,6 +139,14 @@ def with_sets(**sets):
     ("data", "changes", "message"),
     [
         (GENERATED, {"kind": "foo"}, "kind: 'foo' is not one of"),
+        *(
+            (
+                LABELLED,
+                {"kind": kind},
+                "; classes of tokens and sequence-to-sequence models are not",
+            )
+            for kind in ("token-classification", "seq2seq", "translation")
+        ),
         (GENERATED, {"num_labels": 2}, "unknown key 'num_labels'; known: answer"),
         (GENERATED, {"surprise": 2}, "unknown key 'surprise'"),
         (LABELLED, {"prompt": "{x}"}, "unknown key 'prompt'; known: columns"),
@@ -207,6 +219,25 @@ def with_sets(**sets):
         ),
         (LABELLED, {"source": FILES}, "splits.test.from: 'validation' is not one of source.files"),
         (LABELLED, {"source": FILES | {"url": "ftp://host"}}, "where to download from"),
+        (LABELLED, {"source": FILES | {"url": None}}, "source.url is missing; give the folder"),
+        (LABELLED, {"source": without(FILES, "revision")}, "source.revision is missing; give"),
+        (
+            SETS,
+            with_sets(one=SET | {"source": without(FILES, "url"), "from": "train"}),
+            "splits.test.sets.one.source.url is missing",
+        ),
+        (
+            SETS,
+            with_sets(one=SET | {"source": SETS["source"] | {"revision": "x"}, "from": "train"}),
+            "sets.one.from: 'train' is trained on or selected by",
+        ),
+        (GENERATED, {"max_new_tokens": 10**9}, "is greater than the maximum of 1000000"),
+        (LABELLED, {"num_labels": 10**9}, "is greater than the maximum of 100000"),
+        (
+            GENERATED,
+            {"splits": GENERATED["splits"] | {"train": {"rows": 10**9}}},
+            "splits.train.rows: a generated split has at most 1000000 rows",
+        ),
         (LABELLED, {"source": FILES | {"files": {}}}, "source.files: {} should be non-empty"),
         (
             LABELLED,
@@ -268,6 +299,14 @@ def test_bad_tasks_are_refused_in_one_line(data, changes, message):
     assert message in str(raised.value)
     assert str(raised.value).startswith("config/tasks/mine.yaml: ")
     assert "\n" not in str(raised.value)
+
+
+def test_files_of_a_folder_need_no_address():
+    source = {"loader": "files", "folder": "here", "files": {"train": {"path": "a.json"}}}
+    rows = {"train": None, "selection": 2, "test": 3}
+    splits = {name: {"from": "train", "rows": count} for name, count in rows.items()}
+    found = labelled_task(source=source, splits=splits).source
+    assert found == FilesSource(folder="here", files=(("train", File("a.json")),))
 
 
 @pytest.mark.parametrize("data", [GENERATED, LABELLED])

@@ -3,6 +3,7 @@ from collections import Counter
 import pytest
 import torch
 
+from lorasb.errors import UserError
 from lorasb.training.order import CHUNK, batch_order
 
 LENGTHS = [3 + (7 * index) % 50 for index in range(100)]
@@ -37,6 +38,12 @@ def test_grouping_lessens_padding():
 
     # sorted within chunks of 80 rows, neighbours differ by about 50 / CHUNK tokens
     assert padding(order(0, group=True)) < padding(order(0, group=False)) / (CHUNK / 4)
+
+
+def test_no_row_is_one_line():
+    """And no endless search for one."""
+    with pytest.raises(UserError, match="no training row"):
+        batch_order([], 3, 2, torch.Generator(), group_by_length=False)
 
 
 def test_global_random_state_is_left_alone():
