@@ -14,10 +14,14 @@ import pandas as pd
 from scipy import stats
 
 Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
 # predictions (..., items) and labels (items,) to what is averaged over items, (..., items, k)
 Features = Callable[[Floats, Floats], Floats]
 # those averages (..., k) to the metric (...)
 Value = Callable[[Floats], Floats]
+
+# the spread of constant predictions is zero up to rounding
+_TINY = 1e-7
 
 
 def score(metric: str, prediction: npt.ArrayLike, label: npt.ArrayLike) -> Floats:
@@ -26,8 +30,9 @@ def score(metric: str, prediction: npt.ArrayLike, label: npt.ArrayLike) -> Float
     Parameters
     ----------
     metric
-        `accuracy`, `matthews`, `f1` (of class 1), `pearson` or `spearman`; what follows an
-        underscore, as in `accuracy_strict`, is ignored.
+        `accuracy`, `matthews`, `f1` (of class 1; where there are others than 0 and 1, the mean of
+        all that are predicted or there), `pearson` or `spearman`; what follows an underscore, as in
+        `accuracy_strict`, is ignored.
     prediction
         Shape (..., items).
     label
@@ -45,7 +50,9 @@ def item_score(metric: str, items: pd.DataFrame) -> float:
     """A metric of one run's items, columns prediction, label, correct; accuracy reads `correct`."""
     if metric.startswith("accuracy"):
         return float(items["correct"].mean())
-    return float(score(metric, items["prediction"].to_numpy(float), items["label"].to_numpy(float)))
+    # they are text, so that one table has the items of every kind of task
+    prediction, label = (items[name].astype(float) for name in ("prediction", "label"))
+    return float(score(metric, prediction, label))
 
 
 def parts(metric: str) -> tuple[Features, Value]:
@@ -72,21 +79,26 @@ def _first(average: Floats) -> Floats:
 
 
 def _positives(prediction: Floats, label: Floats) -> Floats:
-    said, true = prediction == 1, np.broadcast_to(label == 1, prediction.shape)
-    return np.stack([said & true, said, true], axis=-1).astype(np.float64)
+    names = np.union1d(prediction, label)
+    said, true = _one_hot(prediction, label, names if names[-1] > 1 else np.ones(1))
+    return np.concatenate([said & true, said, true], axis=-1).astype(np.float64)
 
 
 def _f1(average: Floats) -> Floats:
-    both, said, true = np.moveaxis(average, -1, 0)
-    return _ratio(2 * both, said + true)
+    both, said, true = np.split(average, 3, axis=-1)
+    present = (said + true > _TINY).sum(axis=-1)
+    return np.asarray(_ratio(2 * both, said + true).sum(axis=-1) / np.maximum(present, 1))
 
 
 def _classes(prediction: Floats, label: Floats) -> Floats:
-    names = np.union1d(prediction, label)
-    said = prediction[..., None] == names
-    true = np.broadcast_to(label[:, None] == names, said.shape)
+    said, true = _one_hot(prediction, label, np.union1d(prediction, label))
     hit = (prediction == label)[..., None]
     return np.concatenate([hit, said, true], axis=-1).astype(np.float64)
+
+
+def _one_hot(prediction: Floats, label: Floats, names: Floats) -> tuple[Bools, Bools]:
+    said = prediction[..., None] == names
+    return said, np.broadcast_to(label[:, None] == names, said.shape)
 
 
 def _matthews(average: Floats) -> Floats:
@@ -116,8 +128,7 @@ def _correlation(average: Floats) -> Floats:
 
 
 def _ratio(top: Floats, bottom: Floats) -> Floats:
-    # constant predictions: their spread is zero up to rounding
-    defined = bottom > 1e-7
+    defined = bottom > _TINY
     return np.where(defined, top / np.where(defined, bottom, 1), 0.0)
 
 

@@ -169,7 +169,7 @@ def _score_numbers(task: Task, predictions: Sequence[Row]) -> tuple[dict[str, fl
                 f"task {task.name}, item {row['item']}: the prediction {row['prediction']} is not "
                 "finite"
             )
-    metrics = {name: compute(name, found, gold) for name in task.metrics}
+    metrics = {name: compute(name, found, gold, task.num_labels) for name in task.metrics}
     classes = task.kind == "classification"
     items = [
         {

@@ -67,8 +67,6 @@ def _check_template(template: str, key: str) -> None:
 def _check_num_labels(data: Mapping[str, Any], where: str) -> None:
     if (data["kind"] == "regression") != (data["num_labels"] == 1):
         raise UserError(f"{where}: num_labels: 1 for regression, at least 2 for classification")
-    if "f1" in data["metrics"] and data["num_labels"] != 2:
-        raise UserError(f"{where}: metrics: f1 is that of class 1 of two; num_labels must be 2")
 
 
 def _check_source(source: Mapping[str, Any], key: str) -> None:

@@ -46,10 +46,16 @@ class Matthews(_Metric):
 
 
 class F1(_Metric):
-    """F1 of class 1 of two; 0 where class 1 is neither predicted nor there."""
+    """F1 of class 1 of two; of more, the mean F1 of those predicted or there (macro F1).
 
-    def _compute(self, predictions: Sequence[int], references: Sequence[int]) -> dict[str, float]:
-        return {"f1": float(f1_score(references, predictions, zero_division=0.0))}
+    0 where class 1 of two is neither predicted nor there.
+    """
+
+    def _compute(
+        self, predictions: Sequence[int], references: Sequence[int], average: str
+    ) -> dict[str, float]:
+        found = f1_score(references, predictions, average=average, zero_division=0.0)
+        return {"f1": float(found)}
 
 
 class Pearson(_Metric):
@@ -83,12 +89,16 @@ METRICS: dict[str, type[_Metric]] = {
 }
 
 
-def compute(name: str, predictions: Sequence[Any], references: Sequence[Any]) -> float:
-    """The value of one metric, of at least one item."""
+def compute(
+    name: str, predictions: Sequence[Any], references: Sequence[Any], classes: int = 2
+) -> float:
+    """The value of one metric, of at least one item; F1 is macro F1 of more than two classes."""
+    options = {"average": "binary" if classes == 2 else "macro"} if name == "f1" else {}
     with TemporaryDirectory() as folder:
         # an evaluate metric makes a cache folder even where it works in memory
         metric = METRICS[name](cache_dir=folder, keep_in_memory=True)
-        return float(metric.compute(predictions=predictions, references=references)[name])
+        values = metric.compute(predictions=predictions, references=references, **options)
+        return float(values[name])
 
 
 def _correlation(function: Any, predictions: Sequence[float], references: Sequence[float]) -> float:

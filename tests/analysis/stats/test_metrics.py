@@ -35,6 +35,15 @@ class TestMetrics:
         expected = sklearn_metrics.matthews_corrcoef(label, prediction)
         assert stats.score("matthews", prediction, label) == pytest.approx(expected, abs=1e-12)
 
+    def test_f1_of_six_classes_equals_scikit_learns_macro_f1(self):
+        rng = np.random.default_rng(6)
+        label = rng.integers(0, 5, 60)
+        # class 5 is only predicted, and not by all
+        predictions = np.where(rng.random((3, 60)) < 0.7, label, rng.integers(0, 5, (3, 60)))
+        predictions[0, :4] = 5
+        expected = [sklearn_metrics.f1_score(label, row, average="macro") for row in predictions]
+        assert stats.score("f1", predictions, label) == pytest.approx(expected, abs=1e-12)
+
     @pytest.mark.parametrize(
         ("metric", "twin"),
         [("pearson", scipy_stats.pearsonr), ("spearman", scipy_stats.spearmanr)],
@@ -57,6 +66,6 @@ class TestMetrics:
             stats.score("bleu", LABELS, LABELS)
 
     def test_item_score_of_generation_reads_correct(self):
-        table = pd.DataFrame({"prediction": np.nan, "label": np.nan, "correct": [1.0] * 12})
+        table = pd.DataFrame({"prediction": None, "label": "a", "correct": [1.0] * 12})
         table.loc[:2, "correct"] = 0.0
         assert stats.item_score("accuracy_flexible", table) == pytest.approx(9 / 12)

@@ -93,6 +93,16 @@ def test_classes():
     assert [row["correct"] for row in items] == [1.0, 0.0, 0.0, 1.0]
 
 
+def test_f1_of_more_than_two_classes_is_their_mean():
+    task = labelled_task(num_labels=6, metrics=["f1"], primary="f1")
+    # F1 of classes 0, 1, 2 and 5 is 2/3, 4/5, 0 and 0; 3 and 4 are neither predicted nor there
+    metrics, _ = score_rows(task, rows([0, 0, 1, 1, 2], [0, 1, 1, 1, 5]))
+    assert metrics == {"f1": pytest.approx((2 / 3 + 4 / 5) / 4)}
+    # two of six classes are not a task of two
+    metrics, _ = score_rows(task, rows([0, 0, 1, 1], [0, 1, 1, 1]))
+    assert metrics == {"f1": pytest.approx((2 / 3 + 4 / 5) / 2)}
+
+
 def test_numbers_are_neither_right_nor_wrong():
     metrics, items = score_rows(regression_task(), rows([1.0, 2.0, 9.0], [2.0, 4.0, 5.0]))
     assert metrics["spearman"] == pytest.approx(1.0)

@@ -50,6 +50,12 @@ def test_f1_is_that_of_class_1():
     assert compute("f1", [0, 0, 1, 0], [0, 0, 1, 1]) == pytest.approx(2 / 3, abs=CLOSE)
 
 
+def test_f1_of_more_classes_is_the_mean_of_those_predicted_or_there():
+    # F1 of classes 0, 1 and 3 is 2/3, 1/2 and 0
+    found, gold = [0, 0, 1, 3], [0, 1, 1, 1]
+    assert compute("f1", found, gold, 6) == pytest.approx((2 / 3 + 1 / 2 + 0) / 3, abs=CLOSE)
+
+
 def test_pearson_against_its_formula():
     rng = np.random.default_rng(1)
     gold = rng.normal(size=60)

@@ -205,7 +205,6 @@ def with_sets(**sets):
         (LABELLED, {"metrics": ["nope"]}, "metrics.0: 'nope' is not one of"),
         (LABELLED, {"metrics": ["pearson"], "primary": "pearson"}, "pearson is not for class"),
         (LABELLED, {"num_labels": 1}, "1 for regression, at least 2 for classification"),
-        (LABELLED, {"num_labels": 3, "metrics": ["f1"], "primary": "f1"}, "must be 2"),
         (LABELLED, {"data_version": 0}, "raised when numbers would change"),
         (LABELLED, {"columns": {"text": ["a", "b", "c"], "label": "l"}}, "two for a pair"),
         (LABELLED, {"source": {"loader": "z"}}, "source.loader: 'z' is not one of"),
