@@ -98,8 +98,8 @@ def _aligned(items_a: pd.DataFrame, items_b: pd.DataFrame, metric: str) -> tuple
     hits = metric.startswith("accuracy")
     column = "correct" if hits else "prediction"
     values = [table[column].to_numpy(float).reshape(len(seeds), items) for table in (a, b)]
-    label = a["label"].to_numpy(float)[:items]
-    return np.stack(values), np.ones_like(label) if hits else label
+    label = np.ones(items) if hits else a["label"].to_numpy(float)[:items]
+    return np.stack(values), label
 
 
 def _bootstrap(pair: Floats, value: Value, resamples: int, rng: np.random.Generator) -> Floats:

@@ -20,7 +20,8 @@ from lorasb.tasks.prepare import read_split
 from lorasb.tasks.task import GenerationTask, Row, Rule, Task
 
 METRIC_COLUMNS = [*COLUMNS, "split", "set", "metric", "value", "primary", "items"]
-ITEM_COLUMNS = [*COLUMNS, "set", "item", "metric", "prediction", "label", "correct"]
+VERDICTS = ["strict", "flexible"]
+ITEM_COLUMNS = [*COLUMNS, "set", "item", "metric", "prediction", "label", *VERDICTS, "correct"]
 ROW = {"item", "prediction", "label"}  # keys of a prediction
 WHOLE = ""  # stands for a set: all of the split
 
@@ -28,8 +29,10 @@ WHOLE = ""  # stands for a set: all of the split
 def score_rows(task: Task, predictions: Sequence[Row]) -> tuple[dict[str, float], list[Row]]:
     """Metrics by name, and one row an item: `item`, `prediction`, `label`, `correct`.
 
-    `correct` is 1.0 or 0.0, by the primary metric where there are two ways to extract an answer;
-    NaN for regression. `prediction` and `label` are numbers, NaN for generation.
+    `prediction` and `label` are text: the class, the number, or the answers that the rule of the
+    primary metric takes from the reply (None where it has none) and from the gold text. `correct`
+    is 1.0 or 0.0, NaN for regression. Generated answers have it by both rules as `strict` and
+    `flexible`.
 
     Raises
     ------
@@ -80,8 +83,10 @@ def score_cells(
         items += [{**columns, "metric": task.primary, **row} for row in scored]
     with atomic(metrics_path) as partial:
         pd.DataFrame(metrics, columns=METRIC_COLUMNS).to_csv(partial, index=False)
+    # empty for all rows of a task that is not generated
+    table = pd.DataFrame(items, columns=ITEM_COLUMNS).astype(dict.fromkeys(VERDICTS, float))
     with atomic(items_path) as partial:
-        pd.DataFrame(items, columns=ITEM_COLUMNS).to_parquet(partial, index=False)
+        table.to_parquet(partial, index=False)
 
 
 def primary_value(task: Task, predictions: Sequence[Row], split_path: Path) -> float:
@@ -127,22 +132,22 @@ def _score_answers(
     task: GenerationTask, predictions: Sequence[Row]
 ) -> tuple[dict[str, float], list[Row]]:
     metrics: dict[str, float] = {}
-    correct: list[bool] = []
+    items: list[Row] = [{"item": row["item"]} for row in predictions]
     for role, rule in task.answers.items():
-        verdicts = _verdicts(rule, predictions, f"task {task.name}", role)
+        judged = _judged(rule, predictions, f"task {task.name}", role)
+        verdicts = [right for _, _, right in judged]
         metrics[f"accuracy_{role}"] = compute("accuracy", verdicts, [True] * len(verdicts))
-        if task.primary == f"accuracy_{role}":
-            correct = verdicts
-    nothing = {"prediction": math.nan, "label": math.nan}
-    items = [
-        {"item": row["item"], **nothing, "correct": float(right)}
-        for row, right in zip(predictions, correct, strict=True)
-    ]
+        for item, (found, gold, right) in zip(items, judged, strict=True):
+            item[role] = float(right)
+            if task.primary == f"accuracy_{role}":
+                item |= {"prediction": found, "label": gold, "correct": float(right)}
     return metrics, items
 
 
-def _verdicts(rule: Rule, predictions: Sequence[Row], where: str, role: str) -> list[bool]:
-    """Which predictions are right; one without an answer is wrong."""
+def _judged(
+    rule: Rule, predictions: Sequence[Row], where: str, role: str
+) -> list[tuple[str | None, str | None, bool]]:
+    """The answer found, the gold answer, and whether the former is right; without one it is not."""
     found = [EXTRACTORS[rule.prediction](row["prediction"]) for row in predictions]
     gold = [EXTRACTORS[rule.gold](row["label"]) for row in predictions]
     if None in gold:
@@ -157,7 +162,8 @@ def _verdicts(rule: Rule, predictions: Sequence[Row], where: str, role: str) -> 
         if answer is not None and right is not None
     ]
     verdicts = iter(COMPARATORS[rule.compare](answered))
-    return [answer is not None and next(verdicts) for answer in found]
+    rights = [answer is not None and next(verdicts) for answer in found]
+    return list(zip(found, gold, rights, strict=True))
 
 
 def _score_numbers(task: Task, predictions: Sequence[Row]) -> tuple[dict[str, float], list[Row]]:
@@ -174,8 +180,8 @@ def _score_numbers(task: Task, predictions: Sequence[Row]) -> tuple[dict[str, fl
     items = [
         {
             "item": row["item"],
-            "prediction": float(row["prediction"]),
-            "label": float(row["label"]),
+            "prediction": str(row["prediction"]),
+            "label": str(row["label"]),
             "correct": float(row["prediction"] == row["label"]) if classes else math.nan,
         }
         for row in predictions

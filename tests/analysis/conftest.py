@@ -210,12 +210,12 @@ def _items(runs: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
                 prediction, correct = np.where(right, label, 1 - label), right.astype(float)
             part = {"model": MODEL, "task": task, "variant": cell.variant, "rank": cell.rank}
             part |= {"lr": cell.lr, "seed": cell.seed, "item": np.arange(ITEMS), "metric": metric}
-            part |= {"prediction": prediction.astype(float), "label": label.astype(float)}
+            part |= {"prediction": prediction.astype(str), "label": label.astype(str)}
             parts.append(pd.DataFrame(part | {"correct": correct}))
     table = pd.concat(parts, ignore_index=True)
-    # a generated answer is text; its table has no number
     generated = table["metric"] == "accuracy_flexible"
-    table.loc[generated, ["prediction", "label"]] = np.nan
+    table.loc[generated, "label"] = "option" + table["label"]
+    table.loc[generated, "prediction"] = None  # a reply without an answer
     return table
 
 

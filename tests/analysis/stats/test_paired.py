@@ -189,6 +189,27 @@ class TestPairedDifference:
         )
         assert one == other
 
+    @pytest.mark.parametrize("metric", ["accuracy", "f1", "pearson"])
+    def test_text_is_read_as_the_numbers_that_it_stands_for(self, metric):
+        label, a, b = classifiers(np.random.default_rng(18), seeds=2, items=30)
+        tables = [items_table(one, label) for one in (a, b)]
+        texts = [table.astype({"prediction": str, "label": str}) for table in tables]
+        of_text, of_numbers = (
+            stats.paired_difference(*pair, metric, np.random.default_rng(0), 50)
+            for pair in (texts, tables)
+        )
+        assert of_text == of_numbers
+
+    def test_generated_answers_are_compared_by_their_verdicts(self):
+        label, a, b = classifiers(np.random.default_rng(19), seeds=2, items=30)
+        tables = [items_table(one, label) for one in (a, b)]
+        replies = [table.assign(prediction=None, label="option1") for table in tables]
+        of_replies, of_classes = (
+            stats.paired_difference(*pair, "accuracy_flexible", np.random.default_rng(0), 50)
+            for pair in (replies, tables)
+        )
+        assert of_replies == of_classes
+
     def test_different_items_are_refused(self):
         label, a, b = classifiers(np.random.default_rng(15), seeds=2, items=30)
         other = items_table(b, label)

@@ -48,13 +48,25 @@ def test_strict_and_flexible_answers():
         "accuracy_flexible": pytest.approx(2 / 3),
     }
     assert [row["correct"] for row in items] == [1.0, 1.0, 0.0]
-    assert all(math.isnan(row["prediction"]) and math.isnan(row["label"]) for row in items)
+    assert items[1] == {
+        "item": 1,
+        "prediction": "5",
+        "label": "5",
+        "strict": 0.0,
+        "flexible": 1.0,
+        "correct": 1.0,
+    }
+    assert [row["prediction"] for row in items] == ["3", "5", None]
 
 
 def test_correct_follows_the_primary_metric():
     predictions = rows(["1 + 2 = 3 .", "4 + 1 = 5", "no idea"], ANSWERS)
     _, items = score_rows(generation_task(primary="accuracy_strict"), predictions)
     assert [row["correct"] for row in items] == [1.0, 0.0, 0.0]
+    assert [row["flexible"] for row in items] == [1.0, 1.0, 0.0]
+    # what is compared is what the strict rule reads
+    assert [row["prediction"] for row in items] == ["1 + 2 = 3 .", "4 + 1 = 5", "no idea"]
+    assert [row["label"] for row in items] == ANSWERS
 
 
 def test_empty_and_endless_predictions_are_wrong_answers():
@@ -89,7 +101,7 @@ def test_classes():
     metrics, items = score_rows(task, rows([1, 0, 1, 1], [1, 1, 0, 1]))
     # 2 true positives, 1 false positive, 1 false negative
     assert metrics == {"accuracy": 0.5, "f1": pytest.approx(2 / 3)}
-    assert items[1] == {"item": 1, "prediction": 0.0, "label": 1.0, "correct": 0.0}
+    assert items[1] == {"item": 1, "prediction": "0", "label": "1", "correct": 0.0}
     assert [row["correct"] for row in items] == [1.0, 0.0, 0.0, 1.0]
 
 
@@ -107,7 +119,7 @@ def test_numbers_are_neither_right_nor_wrong():
     metrics, items = score_rows(regression_task(), rows([1.0, 2.0, 9.0], [2.0, 4.0, 5.0]))
     assert metrics["spearman"] == pytest.approx(1.0)
     assert 0.8 < metrics["pearson"] < 0.9
-    assert [row["prediction"] for row in items] == [1.0, 2.0, 9.0]
+    assert [row["prediction"] for row in items] == ["1.0", "2.0", "9.0"]
     assert all(math.isnan(row["correct"]) for row in items)
 
 
@@ -181,6 +193,8 @@ def test_tables_of_two_cells(study):
     assert items["item"].tolist() == [3, 5, 8, 3, 5, 8]
     assert items["metric"].unique().tolist() == ["accuracy"]
     assert items["correct"].tolist() == [1.0, 1.0, 1.0, 1.0, 0.0, 0.0]
+    assert items["prediction"].tolist() == ["1", "0", "1", "1", "1", "0"]
+    assert items[["strict", "flexible"]].isna().all(axis=None)
 
 
 def test_scores_are_means_over_their_items(study):
@@ -213,8 +227,8 @@ def test_generated_answers_are_compared_with_the_split(tmp_path):
     study.add(rows(["3 .", "4"], ["3 .", "5 ."]))
     metrics, items = study.score()
     assert metrics["value"].tolist() == [0.5, 0.5]
-    assert items["prediction"].isna().all()
-    assert items["correct"].tolist() == [1.0, 0.0]
+    columns = ["prediction", "label", "strict", "flexible", "correct"]
+    assert items[columns].values.tolist() == [["3", "3", 1.0, 1.0, 1.0], ["4", "5", 0.0, 0.0, 0.0]]
 
 
 def test_each_evaluation_set_has_its_score_and_the_split_their_mean(tmp_path):
