@@ -1,16 +1,21 @@
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 import threading
-from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
+from lorasb.errors import UserError
 from lorasb.tasks.answers import verify
 from lorasb.tasks.answers.latex import boxed_expression, last_expression
 from lorasb.tasks.answers.verify import math_verify
 from tests.unit.tasks.answers.test_latex import MATH
+
+ROOT = Path(__file__).resolve().parents[4]
 
 # found, gold, verdict
 TABLE = [
@@ -86,12 +91,27 @@ def test_towers_of_powers_are_stopped_and_the_others_go_on(monkeypatch, capfd):
     assert "2 of 3 comparisons reached 1 CPU seconds" in capfd.readouterr().err
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits a process's memory")
-def test_memory_is_bounded():
-    worker = verify._worker()
-    with pytest.raises(MemoryError):
-        worker.submit(bytearray, 2 * verify.MEMORY_BYTES).result()
-    worker.shutdown()
+@pytest.fixture
+def library(monkeypatch, tmp_path):
+    """Put a library of this text in the place of math-verify."""
+    monkeypatch.syspath_prepend(tmp_path)
+    return (tmp_path / "math_verify.py").write_text
+
+
+LIBRARY = "import os\nLatexExtractionConfig = dict\ndef parse(text, *_, **__): return text\n"
+
+
+@pytest.mark.parametrize("end", ["raise MemoryError", "os.abort()", "os.kill(os.getpid(), 11)"])
+def test_what_runs_out_of_memory_is_stopped_and_the_others_go_on(library, end, capfd):
+    library(f"{LIBRARY}def verify(gold, found, **_):\n    if '9' in found: {end}\n    return True")
+    assert math_verify([("x+9", "2"), ("1+1", "2")]) == [False, True]
+    assert "1 of 2 comparisons reached 5 CPU seconds or the memory limit" in capfd.readouterr().err
+
+
+def test_what_the_library_cannot_compare_is_not_the_same(library, capfd):
+    library(f"{LIBRARY}def verify(gold, found, **_): raise TypeError")
+    assert math_verify([("1+1", "2")]) == [False]
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize(
@@ -104,11 +124,82 @@ def test_no_answer_is_run_as_code(code, tmp_path):
     assert not marker.exists()
 
 
-def test_a_worker_that_cannot_start_is_no_verdict(monkeypatch):
-    # more memory than any system has: the limit cannot be set, so the worker fails
-    monkeypatch.setattr(verify, "MEMORY_BYTES", 2**80)
-    with pytest.raises(BrokenProcessPool):
+CALL = "from lorasb.tasks.answers import COMPARATORS\n{prepare}\nprint({call})"
+VERDICTS = "COMPARATORS['math_verify']([('1+1', '2'), ('1', '2')])"
+
+
+def python(*arguments: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments],
+        check=False,
+        input=text,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits a process's memory")
+def test_a_worker_without_room_is_no_verdict():
+    prepare = "import resource\nresource.setrlimit(resource.RLIMIT_AS, (2 * 2**30, 2 * 2**30))"
+    done = python("-c", CALL.format(prepare=prepare, call=VERDICTS))
+    assert done.returncode == 1
+    assert "UserError: math-verify: its process did not start" in done.stderr
+    assert "needs 4 GiB of address space beyond its own (ulimit -v)" in done.stderr
+
+
+@pytest.mark.parametrize("start", ["file", "-c", "-"])
+def test_the_callers_main_module_is_not_run_again(start, tmp_path):
+    # no guard, and more at its top than the limit of a comparison
+    large = verify.MEMORY_BYTES + 2**20
+    prepare = f"import mmap\nlarge = mmap.mmap(-1, {large})\nprint('main', __name__)"
+    code = CALL.format(prepare=prepare, call=VERDICTS)
+    script = tmp_path / "main.py"
+    script.write_text(code)
+    arguments = {"file": (str(script),), "-c": ("-c", code), "-": ("-",)}[start]
+    done = python(*arguments, text=code if start == "-" else None)
+    assert done.stdout.splitlines() == ["main __main__", "[True, False]"], done.stderr
+
+
+def test_a_daemon_may_compare():
+    prepare = (
+        "import multiprocessing\n"
+        "def compare(queue):\n"
+        f"    queue.put({VERDICTS})\n"
+        "context = multiprocessing.get_context('fork')\n"
+        "queue = context.Queue()\n"
+        "context.Process(target=compare, args=(queue,), daemon=True).start()"
+    )
+    done = python("-c", CALL.format(prepare=prepare, call="queue.get(timeout=60)"))
+    assert done.stdout == "[True, False]\n", done.stderr
+
+
+def test_a_library_that_cannot_be_imported_is_no_verdict(library):
+    library("raise ImportError('broken')")
+    with pytest.raises(UserError, match="its process did not start: ImportError: broken"):
         math_verify([("1+1", "2")])
+
+
+@pytest.mark.parametrize(
+    ("end", "said"),
+    [
+        ("os.kill(os.getpid(), 9)", "status -9"),
+        ("sys.exit('no more')", "no more"),
+        ("raise OSError('no disk')", "OSError: no disk"),
+    ],
+)
+def test_a_worker_that_something_else_ends_is_no_verdict(end, said, monkeypatch, tmp_path):
+    worker = tmp_path / "worker.py"
+    worker.write_text(f"import os, sys\nprint('ready', flush=True)\ninput()\n{end}\n")
+    monkeypatch.setattr(verify, "WORKER", worker)
+    with pytest.raises(UserError, match=rf"compared '1\+1' with '2': {said}; nothing was scored"):
+        math_verify([("1+1", "2")])
+
+
+def test_what_the_library_prints_is_no_verdict(library):
+    library(f"print('true')\n{LIBRARY}def verify(*_, **__): print('true'); return False")
+    assert math_verify([("1+1", "2"), ("x", "y+0")]) == [False, False]
 
 
 def test_it_works_outside_the_main_thread():
