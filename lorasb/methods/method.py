@@ -8,7 +8,7 @@ give it a YAML in `config/methods/`. Heavy imports stay inside the functions: th
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -38,7 +38,8 @@ class Context:
     # how a method that decomposes a step itself is to do it
     svd: Svd
     seed: int
-    target_modules: list[str]
+    # names of layers, a regular expression of them, or "all-linear", as PEFT has it
+    target_modules: Sequence[str] | str
     # modules trained besides the adapted weights; empty for a causal language model
     task_head: list[str]
     # "gradient", "gradient_factors" or "weight_factors" -> file, as far as the method needs them

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal
@@ -30,7 +31,7 @@ class ModelSpec:
     dtype: str
     architecture: str | None
     kinds: Sequence[Kind]
-    target_modules: Sequence[str]
+    target_modules: Sequence[str] | str
     task_head: Sequence[str]
     pickled_weights: bool = False
 
@@ -52,7 +53,18 @@ class ModelSpec:
             raise UserError(
                 f"model {spec.label}: unknown dtype '{spec.dtype}'; known: {', '.join(DTYPES)}"
             )
+        spec._check_expression()
         return spec
+
+    def _check_expression(self) -> None:
+        if isinstance(self.target_modules, str):
+            try:
+                re.compile(self.target_modules)
+            except re.error as error:
+                raise UserError(
+                    f"model {self.label}: target_modules '{self.target_modules}' is no regular "
+                    f"expression: {error}; give names of layers as a list"
+                ) from error
 
     @property
     def source(self) -> str:

@@ -79,7 +79,7 @@ def context(study: Study, cell: Cell, rows: int) -> Context:
         start_learning_rate=start_learning_rate(settings, rate, rows) if rate else 0.0,
         svd=settings["factors"]["svd"],
         seed=cell.seed,
-        target_modules=list(model.target_modules),
+        target_modules=model.target_modules,
         task_head=model.head_modules(study.tasks[cell.task].kind),
         inputs={need: study.start_file(cell, need) for need in STARTS},
     )

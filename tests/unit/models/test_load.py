@@ -457,6 +457,14 @@ def test_a_sequence_to_sequence_model_does_not_generate(kind: type, tmp_path: Pa
         skeleton(spec_for(tmp_path), kind="generation", num_labels=1)
 
 
+def test_targets_that_are_no_expression_are_one_line() -> None:
+    data = config.load_model_config("quickstart-llama") | {"target_modules": "*proj"}
+    with pytest.raises(
+        UserError, match=r"'\*proj' is no regular expression: nothing to repeat at p"
+    ):
+        ModelSpec.from_config(data)
+
+
 def test_every_model_file_is_valid() -> None:
     slugs = config.names("models")
     assert {"quickstart-llama", "all-minilm-l6-v2", "roberta-large"} <= set(slugs)

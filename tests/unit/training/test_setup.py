@@ -1,4 +1,4 @@
-"""The learning rate that LoRA-SB's start is told."""
+"""What a method is told: the learning rate of its start, the layers that it adapts."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from lorasb.study.cells import Cell
+from lorasb.study.counts import cell_counts
 from lorasb.study.study import Study
-from lorasb.training.setup import context
+from lorasb.training.setup import context, load_base
+from tests.unit.study.test_study import changed
 
 MODEL, TASK = "quickstart-llama", "world"
 
@@ -85,3 +87,27 @@ def test_by_default_it_is_that_of_the_first_step_above_0():
 
 def test_a_method_that_trains_nothing_has_none(started):
     assert started("1e-2", 100, 10, "base") == 0.0
+
+
+@pytest.mark.parametrize("task", ["world", "sentences"])
+@pytest.mark.parametrize(
+    ("targets", "adapted"),
+    [
+        ("all-linear", 4 * 7),
+        (".*[.](q|v)_proj", 4 * 2),
+        (".*[.]1[.].*_proj", 7),
+        ("[q_proj, down_proj]", 4 * 2),
+    ],
+)
+def test_targets_are_names_or_an_expression_as_peft_has_it(project: Path, task, targets, adapted):
+    """The closed form counts what PEFT adapts; the head of a classifier is never among it."""
+    old = "[q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj]"
+    changed(project, "config/models/quickstart-llama.yaml", old, targets)
+    study = Study("quickstart")
+    cell = next(c for c in study.cells if (c.task, c.variant) == (task, "lora"))
+    network, _ = load_base(study.resolved(MODEL, task), 0)
+    model = study.variants["lora"].method.attach(network, context(study, cell, 100))
+    trained = {n: p.numel() for n, p in model.named_parameters() if p.requires_grad}
+    assert sum(name.endswith("lora_A.default.weight") for name in trained) == adapted
+    counts = cell_counts(study, cell)
+    assert sum(trained.values()) == counts.trainable + counts.task_head
