@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from lorasb.errors import UserError
 from lorasb.linalg.svd import Factors, one_pass_svd, truncated_svd
@@ -118,3 +119,47 @@ def test_unusable_files_are_one_line(tmp_path):
     path.write_bytes(path.read_bytes()[:-7])
     with pytest.raises(UserError, match=r"factors\.safetensors: cut short"):
         load_factors(path, 3)
+
+
+DAMAGES = {
+    "U doubled": lambda tensors: tensors["w/U"].mul_(2),
+    "V doubled": lambda tensors: tensors["w/V"].mul_(2),
+    "a column of U twice": lambda tensors: tensors["w/U"][:, 0].copy_(tensors["w/U"][:, 1]),
+    "zeros": lambda tensors: [tensor.zero_() for tensor in tensors.values()],
+    "S negative": lambda tensors: tensors["w/S"].neg_(),
+    "S ascending": lambda tensors: tensors["w/S"].copy_(tensors["w/S"].flip(0)),
+    "S zero": lambda tensors: tensors["w/S"].zero_(),
+    "NaN in U": lambda tensors: tensors["w/U"][0].fill_(torch.nan),
+    "infinity in S": lambda tensors: tensors["w/S"][0].fill_(torch.inf),
+    "no V": lambda tensors: tensors.pop("w/V"),
+    "no residual": lambda tensors: tensors.pop("w/residual"),
+    "another tensor": lambda tensors: tensors.update(other=tensors["w/S"].clone()),
+    "V of another rank": lambda tensors: tensors.update(
+        {"w/V": tensors["w/V"][:, :1].contiguous()}
+    ),
+    "nothing": lambda tensors: tensors.clear(),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_what_is_no_truncated_svd_is_refused(tmp_path, damage):
+    path = tmp_path / "factors.safetensors"
+    save_factors(factorize({"w": matrices()["layers.1.down_proj"]}, 3, step="sign"), path)
+    tensors = load_file(path)
+    DAMAGES[damage](tensors)
+    save_file(tensors, path)
+    with pytest.raises(UserError, match=str(path)) as caught:
+        load_factors(path, 3)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("svd", ["converged", "one-pass"])
+@pytest.mark.parametrize("step", ["sign", "adam", "none"])
+def test_all_that_is_made_is_read(tmp_path, step, svd):
+    random = torch.Generator().manual_seed(1)
+    given = matrices() | {
+        "large": torch.randn(300, 200, generator=random),
+        "rank 1": torch.outer(torch.randn(40, generator=random), torch.ones(30)),
+    }
+    save_factors(factorize(given, 6, step=step, svd=svd), tmp_path / "f.safetensors")
+    assert load_factors(tmp_path / "f.safetensors", 6).keys() == given.keys()

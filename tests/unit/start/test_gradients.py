@@ -8,6 +8,7 @@ import peft
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -416,3 +417,18 @@ def test_weights_that_are_not_in_memory_are_refused():
     model = tiny_llama(0)
     model.model.layers[1].to("meta")
     failing(model, batches(5), r"layers\.1\.self_attn\.q_proj: its weight is not in memory")
+
+
+@pytest.mark.parametrize(
+    ("stored", "message"),
+    [
+        ({}, "no gradient in it"),
+        ({"w": torch.zeros(3, 2)}, "the gradient of w is zero"),
+        ({"w": torch.full((3, 2), torch.nan)}, "the gradient of w is not finite"),
+        ({"w": torch.ones(3)}, "the gradient of w is no matrix"),
+    ],
+)
+def test_what_is_no_gradient_is_refused(tmp_path, stored, message):
+    save_file(stored, tmp_path / "gradient.safetensors")
+    with pytest.raises(UserError, match=message):
+        load_gradients(tmp_path / "gradient.safetensors")
