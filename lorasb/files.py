@@ -6,7 +6,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -162,53 +162,6 @@ def read_jsonl(path: Path | str) -> list[dict[str, Any]]:
     return rows
 
 
-def read_csv(
-    path: Path | str, columns: Sequence[str] = (), *, text: Sequence[str] = ("lr", "set")
-) -> pd.DataFrame:
-    """Read a table that `write_csv` wrote, which has at least these columns.
-
-    Those named in `text` are not made numbers: the spelling of a learning rate names the run, and
-    a column of evaluation sets may be empty.
-
-    Raises
-    ------
-    UserError
-        If the file is missing, empty, cut short, no table, or lacks a column.
-    """
-    import pandas as pd
-
-    if not _read_text(path).endswith("\n"):
-        raise UserError(f"{path}: empty or cut short; delete it and run again")
-    try:
-        table = pd.read_csv(path, dtype=dict.fromkeys(text, str))
-    except ValueError as error:  # pandas' errors of reading are of this kind
-        raise UserError(
-            f"{path}: not a table ({_one_line(error)}); delete it and run again"
-        ) from error
-    return _with_columns(table, path, columns)
-
-
-def read_parquet(path: Path | str, columns: Sequence[str] = ()) -> pd.DataFrame:
-    """Read a parquet table that has at least these columns.
-
-    Raises
-    ------
-    UserError
-        If the file is missing, empty, cut short, no table, or lacks a column.
-    """
-    import pandas as pd
-    import pyarrow as pa
-
-    check_readable(path)
-    try:
-        table = pd.read_parquet(path)
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(
-            f"{path}: not a complete parquet file ({_one_line(error)}); delete it and run again"
-        ) from error
-    return _with_columns(table, path, columns)
-
-
 def load_tensors(path: Path | str) -> dict[str, torch.Tensor]:
     """Read a safetensors file.
 
@@ -253,17 +206,3 @@ def _read_text(path: Path | str) -> str:
         raise UserError(
             f"{path}: not UTF-8 at byte {error.start}; delete it and run again"
         ) from error
-
-
-def _with_columns(table: pd.DataFrame, path: Path | str, columns: Sequence[str]) -> pd.DataFrame:
-    missing = [name for name in columns if name not in table]
-    if missing:
-        raise UserError(
-            f"{path}: another table than it should be, it has no column {missing[0]!r}; "
-            "delete it and run again"
-        )
-    return table
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

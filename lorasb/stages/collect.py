@@ -7,13 +7,14 @@ from pathlib import Path
 import pandas as pd
 
 from lorasb.evaluation.score import ITEM_COLUMNS, WHOLE
-from lorasb.files import atomic, read_csv, read_parquet, write_csv
+from lorasb.files import atomic, write_csv
 from lorasb.probes import gradients, spectra, updates
 from lorasb.records import Inputs, write_record
 from lorasb.study.cells import Cell
 from lorasb.study.paths import DATA, DIRECTIONS, GRADIENT_PROBES, SPECTRA, TABLES
 from lorasb.study.study import Study
 from lorasb.tidy.data import data_rows
+from lorasb.tidy.read import read_csv, read_parquet
 from lorasb.tidy.runs import cost_files, losses, run_row
 from lorasb.tidy.tables import of_cells, present, read_scores, score_folders
 

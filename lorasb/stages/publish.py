@@ -12,12 +12,13 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from lorasb.errors import UserError
-from lorasb.files import atomic_folder, read_csv, read_record, write_json
+from lorasb.files import atomic_folder, read_record, write_json
 from lorasb.study.cells import Cell
 from lorasb.study.hashes import stale_rates
 from lorasb.study.paths import FIGURES, TABLES
 from lorasb.study.rates import selected_rates_path
 from lorasb.study.study import Study
+from lorasb.tidy.read import read_csv
 
 PUBLISHED = "results/published/{study}"
 FOLDERS = (TABLES, FIGURES)

@@ -9,10 +9,11 @@ import pandas as pd
 
 from lorasb.errors import UserError, remake
 from lorasb.evaluation.score import METRIC_COLUMNS
-from lorasb.files import read_csv, read_record
+from lorasb.files import read_record
 from lorasb.study.cells import COLUMNS, Cell
 from lorasb.study.paths import FAILED, SCORES
 from lorasb.study.study import Study
+from lorasb.tidy.read import read_csv
 
 
 def read_scores(study: Study, cells: list[Cell], split: str, done: list[Cell]) -> pd.DataFrame:

@@ -1,6 +1,5 @@
 import json
 
-import pandas as pd
 import pytest
 
 from lorasb.errors import UserError
@@ -8,12 +7,9 @@ from lorasb.files import (
     atomic,
     atomic_folder,
     load_tensors,
-    read_csv,
     read_json,
     read_jsonl,
-    read_parquet,
     read_record,
-    write_csv,
     write_json,
     write_jsonl,
 )
@@ -96,7 +92,7 @@ def test_broken_line_is_named(tmp_path):
 
 
 def test_missing_and_damaged_files_are_named(tmp_path):
-    for read in (read_json, read_jsonl, load_tensors, read_csv, read_parquet):
+    for read in (read_json, read_jsonl, load_tensors):
         with pytest.raises(UserError, match="no such file"):
             read(tmp_path / "none")
     damaged = tmp_path / "x.safetensors"
@@ -105,48 +101,9 @@ def test_missing_and_damaged_files_are_named(tmp_path):
         load_tensors(damaged)
 
 
-TABLE = pd.DataFrame({"lr": ["1e-3", "2e-3"], "set": [None, None], "value": [0.25, 0.5]})
-
-
-def damaged(path, how):
-    content = path.read_bytes()
-    changed = {
-        "empty": b"",
-        "cut short": content[:-3],
-        "binary": b"\xff\xfe\x00" * 50 + b"\n",
-        "of other rows": b'a,b\n1,2\n"3\n',
-    }
-    path.write_bytes(changed[how])
-
-
-@pytest.mark.parametrize("how", ["empty", "cut short", "binary", "of other rows"])
-@pytest.mark.parametrize("ending", ["csv", "parquet"])
-def test_damaged_table_is_named(tmp_path, ending, how):
-    path = tmp_path / f"table.{ending}"
-    read = read_csv if ending == "csv" else read_parquet
-    write_csv(path, TABLE) if ending == "csv" else TABLE.to_parquet(path)
-    assert read(path, ["lr", "value"])["lr"].tolist() == ["1e-3", "2e-3"]
-    damaged(path, how)
-    with pytest.raises(UserError) as found:
-        read(path)
-    assert str(found.value).startswith(f"{path}: ")
-    assert "delete it and run again" in str(found.value)
-    assert "\n" not in str(found.value)
-
-
-@pytest.mark.parametrize("read", [read_csv, read_parquet])
-def test_another_table_is_refused(tmp_path, read):
-    path = tmp_path / "table"
-    write_csv(path, TABLE) if read is read_csv else TABLE.to_parquet(path)
-    with pytest.raises(UserError, match="another table than it should be"):
-        read(path, ["lr", "metric", "value"])
-
-
-@pytest.mark.parametrize("read", [read_csv, read_parquet, load_tensors])
-def test_folder_is_no_file(tmp_path, read):
-    (tmp_path / "table").mkdir()
-    with pytest.raises(IsADirectoryError):  # pandas reads it as a table without rows
-        read(tmp_path / "table")
+def test_folder_is_no_file_of_tensors(tmp_path):
+    with pytest.raises(IsADirectoryError):
+        load_tensors(tmp_path)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "3", '{"reason": 1}', "\u00e4"])

@@ -1,0 +1,69 @@
+"""Reading tables that stages wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+
+from lorasb.errors import UserError
+from lorasb.files import check_readable
+
+
+def read_csv(
+    path: Path, columns: Sequence[str] = (), *, text: Sequence[str] = ("lr", "set")
+) -> pd.DataFrame:
+    """Read a table that `lorasb.files.write_csv` wrote and that has at least these columns.
+
+    Those named in `text` are not made numbers: the spelling of a learning rate names the run, and
+    a column of evaluation sets may be empty.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, empty, cut short, no table, or lacks a column.
+    """
+    check_readable(path)
+    if not path.read_bytes().endswith(b"\n"):
+        raise UserError(f"{path}: empty or cut short; delete it and run again")
+    try:
+        table = pd.read_csv(path, dtype=dict.fromkeys(text, str))
+    except ValueError as error:  # pandas' errors of reading are of this kind
+        raise UserError(
+            f"{path}: no table ({_one_line(error)}); delete it and run again"
+        ) from error
+    return _with_columns(table, path, columns)
+
+
+def read_parquet(path: Path, columns: Sequence[str] = ()) -> pd.DataFrame:
+    """Read a parquet table that has at least these columns.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, empty, cut short, no table, or lacks a column.
+    """
+    check_readable(path)
+    try:
+        table = pd.read_parquet(path)
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(
+            f"{path}: no complete parquet file ({_one_line(error)}); delete it and run again"
+        ) from error
+    return _with_columns(table, path, columns)
+
+
+def _with_columns(table: pd.DataFrame, path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    missing = [name for name in columns if name not in table]
+    if missing:
+        raise UserError(
+            f"{path}: another table than it should be, it has no column {missing[0]!r}; "
+            "delete it and run again"
+        )
+    return table
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
