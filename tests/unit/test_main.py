@@ -17,7 +17,6 @@ from safetensors.torch import load_file, save_file
 
 import lorasb
 from lorasb.__main__ import VERBS, main
-from lorasb.study.study import Study
 
 ROOT = Path(__file__).resolve().parents[2]
 CELL = ["--study", "quickstart", "--model", "quickstart-llama", "--task", "world", "--seed", "0"]
@@ -199,13 +198,14 @@ def test_missing_and_truncated_gradient(prepared, capsys):
 
 def test_missing_model_folder(prepared, capsys):
     (prepared / "resources/quickstart/model/model.safetensors").unlink()
-    assert "resources/quickstart/model" in fails(capsys, TRAIN)
+    assert "resources/quickstart/model" in fails(capsys, ["estimate-gradient", *GRADIENT])
 
 
-def test_target_module_that_matches_nothing(prepared, capsys):
-    path = prepared / "config/models/quickstart-llama.yaml"
+def test_target_module_that_matches_nothing(project, capsys):
+    path = project / "config/models/quickstart-llama.yaml"
     path.write_text(path.read_text().replace("q_proj", "q_porj"))
-    Study.load.cache_clear()  # as in a process of its own
+    assert main(["prepare-task", *CELL[:6]]) == 0
+    capsys.readouterr()
     message = fails(capsys, ["estimate-gradient", *GRADIENT])
     assert "target module 'q_porj' matches no linear layer" in message
 
