@@ -16,7 +16,7 @@ from lorasb.study.study import Study
 from lorasb.tidy.data import data_rows
 from lorasb.tidy.read import read_csv, read_parquet
 from lorasb.tidy.runs import cost_files, losses, run_row
-from lorasb.tidy.tables import of_cells, present, read_scores, score_folders
+from lorasb.tidy.tables import of_cells, present, read_scores, score_folders, scores_of
 
 TIDY = ("runs", "scores", "losses", "data")
 SCORED = ("metrics.csv", "items.parquet")
@@ -34,7 +34,7 @@ def collect(study: str, *, available: bool = False) -> None:
     cells = found.cells
     done = [cell for cell in cells if present(cell, available=available)]
     inputs = _inputs(found, cells, done, available=available)
-    scores = read_scores(found, cells, "test", done)
+    scores = scores_of(found, done, read_scores(cells, "test"))
     tables = Path(TABLES.format(study=study))
     runs = pd.DataFrame([run_row(found, cell, scores) for cell in cells])
     write_csv(tables / "runs.csv", runs)

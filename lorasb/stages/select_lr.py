@@ -12,7 +12,7 @@ from lorasb.study.paths import TABLES
 from lorasb.study.rates import all_chosen, at_an_edge
 from lorasb.study.study import Study
 from lorasb.tidy.sweep import selected_table, sweep_rows
-from lorasb.tidy.tables import present, read_scores, score_folders
+from lorasb.tidy.tables import present, read_scores, score_folders, scores_of
 
 
 def select_lr(study: str, *, available: bool = False) -> None:
@@ -27,7 +27,7 @@ def select_lr(study: str, *, available: bool = False) -> None:
     done = [cell for cell in cells if present(cell, available=available)]
     for folder in score_folders(cells):
         inputs.file(folder / "selection.metrics.csv")
-    sweep = sweep_rows(found, read_scores(found, cells, "selection", done))
+    sweep = sweep_rows(found, scores_of(found, done, read_scores(cells, "selection")))
     selected = selected_table(sweep, found)
     tables = Path(TABLES.format(study=study))
     write_csv(tables / "sweep.csv", sweep)

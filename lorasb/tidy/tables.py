@@ -16,25 +16,30 @@ from lorasb.study.study import Study
 from lorasb.tidy.read import read_csv
 
 
-def read_scores(study: Study, cells: list[Cell], split: str, done: list[Cell]) -> pd.DataFrame:
-    """Every metric on a split of the cells that are `done`, which are some of `cells`.
+def read_scores(cells: list[Cell], split: str) -> pd.DataFrame:
+    """Every metric of the cells on a split."""
+    # tables written before there were sets lack their column
+    known = [name for name in METRIC_COLUMNS if name != "set"]
+    tables = [read_csv(folder / f"{split}.metrics.csv", known) for folder in score_folders(cells)]
+    return pd.concat(tables, ignore_index=True).reindex(columns=METRIC_COLUMNS)
+
+
+def scores_of(study: Study, cells: list[Cell], scores: pd.DataFrame) -> pd.DataFrame:
+    """The scores of cells that have results, among those of all.
 
     Raises
     ------
     UserError
         If one of them has no score, or two.
     """
-    # tables written before there were sets lack their column
-    known = [name for name in METRIC_COLUMNS if name != "set"]
-    tables = [read_csv(folder / f"{split}.metrics.csv", known) for folder in score_folders(cells)]
-    scores = of_cells(done, pd.concat(tables, ignore_index=True).reindex(columns=METRIC_COLUMNS))
+    scores = of_cells(cells, scores)
     whole = scores[scores["set"].isna()]
     found = Counter(zip(*(whole[name] for name in (*COLUMNS, "metric")), strict=True))
-    for cell in done:
+    for cell in cells:
         for metric in study.tasks[cell.task].metrics:
             number = found[(*cell.columns.values(), metric)]
             if number != 1:
-                path = cell.path(SCORES) / f"{split}.metrics.csv"
+                path = cell.path(SCORES) / f"{cell.split}.metrics.csv"
                 raise UserError(
                     f"{path}: {number} values of {metric} of {cell.folder}; {remake(path)}"
                 )

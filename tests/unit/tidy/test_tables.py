@@ -12,10 +12,9 @@ from lorasb.tidy.tables import read_scores
 
 @pytest.mark.parametrize("content", ["", "model,task\nquickstart-llama,world\n", "model,ta"])
 def test_damaged_or_foreign_metrics_are_named(project, content):
-    study = Study.load("quickstart")
-    cells = study.cells[:1]
+    cells = Study.load("quickstart").cells[:1]
     path = cells[0].path(SCORES) / "test.metrics.csv"
     path.parent.mkdir(parents=True)
     path.write_text(content)
     with pytest.raises(UserError, match=rf"^{path}: .*; delete it and run again$"):
-        read_scores(study, cells, "test", cells)
+        read_scores(cells, "test")
