@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from lorasb.config.read import Data
 from lorasb.methods.method import NEEDS_GRADIENT
 from lorasb.models.spec import ModelSpec
+from lorasb.records import sha256
 from lorasb.study.cells import Cell, Point
 from lorasb.study.names import name_rows
 
@@ -156,9 +157,11 @@ def _data_key(study: Study, model: str, task: str) -> list[Any]:
         own = {name: _data_of(one) for name, one in sets.items()}
         data["splits"] = {**data["splits"], "test": {"sets": own}}
     max_length = study.settings(task)["training"]["max_length"]
-    key = [_model_key(study.models[model]), data, max_length]
-    dropped = study.tasks[task].dropped
-    return [*key, dropped] if dropped else key
+    found = study.tasks[task]
+    # a file that is missing yet is told by what reads it
+    contents = [sha256(path) for path in found.unpinned if path.is_file()]
+    more = [part for part in (found.dropped, contents) if part]
+    return [_model_key(study.models[model]), data, max_length, *more]
 
 
 def _data_of(task: Data) -> Data:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from string import Formatter
 from typing import TYPE_CHECKING, Any
 
@@ -159,6 +160,18 @@ class Task(ABC):
             f"test.{name}": one.splits["test"].drop_overlap for name, one in self.sets.items()
         }
         return {name: form for name, form in forms.items() if form != KEEP}
+
+    @property
+    def unpinned(self) -> list[Path]:
+        """The files on disk that it reads and whose content it does not state by a checksum."""
+        found = [
+            Path(one.source.folder) / file.path
+            for one in (self, *self.sets.values())
+            if isinstance(one.source, FilesSource) and one.source.folder is not None
+            for name, file in one.source.files
+            if file.sha256 is None and name in {spec.origin for spec in one.splits.values()}
+        ]
+        return sorted(set(found))
 
     def part(self, name: str | None) -> Task:
         """The evaluation set of that name; the task itself where a row has none."""

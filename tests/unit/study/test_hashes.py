@@ -129,6 +129,30 @@ def test_hash_changes_with_the_training_rows_that_are_dropped(project, split, fo
     assert (data_hash() == before) == same
 
 
+@pytest.mark.parametrize(
+    ("path", "sha256", "same"),
+    [("used.json", "null", False), ("unused.json", "null", True), ("used.json", "a" * 64, True)],
+)
+def test_hash_changes_with_the_content_of_a_file_on_disk(project, path, sha256, same):
+    """A checksum in the task is part of the hash itself, and the file is held against it."""
+    for name in ("used.json", "unused.json"):
+        (project / name).write_text("[]")
+    files = f"{{used: {{path: used.json, sha256: {sha256}}}, unused: {{path: unused.json}}}}"
+    cut = "{train: {from: used, rows: null}, selection: {from: used, rows: 9}"
+    (project / "config/tasks/mrpc.yaml").write_text(
+        "{label: Own, kind: classification, data_version: 1, score_version: 1, num_labels: 2, "
+        "columns: {text: [a], label: b}, metrics: [accuracy], primary: accuracy, "
+        f"source: {{loader: files, folder: ., files: {files}}}, "
+        f"splits: {cut}, test: {{from: used, rows: 9}}}}}}"
+    )
+    before = data_hash()
+    (project / path).write_text("[1]")
+    assert (data_hash() == before) == same
+    # what reads it says so
+    (project / path).unlink()
+    data_hash()
+
+
 def test_nothing_is_dropped_for_a_split_without_rows(project):
     changed(project, "config/tasks/_glue.yaml", "rows: 500", "rows: 0")
     before = data_hash()
