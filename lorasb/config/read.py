@@ -175,7 +175,21 @@ def _numbers(data: Any, key: str = "") -> Iterator[tuple[str, float]]:
 
 def check(data: Any, schema: str, where: str) -> None:
     """Check `data` against a schema; the error names the key and says what would be right."""
-    error = best_match(_validator(schema).iter_errors(data))
+    _refuse_misfit(data, _validator(schema), where)
+
+
+def check_keys(data: Data, keys: Data, where: str) -> None:
+    """Check a mapping that may have these keys, each with a schema; all but optional ones must be.
+
+    A key is optional if its schema has a `default`.
+    """
+    required = [key for key, schema in keys.items() if "default" not in schema]
+    schema = {"additionalProperties": False, "properties": keys, "required": required}
+    _refuse_misfit(data, _Validator(schema), where)
+
+
+def _refuse_misfit(data: Any, validator: Any, where: str) -> None:
+    error = best_match(validator.iter_errors(data))
     if error is None:
         return
     key = ".".join(str(part) for part in error.absolute_path) or "top level"
@@ -197,6 +211,12 @@ def _explain(error: Any) -> str:
         message = f"{error.instance!r} {error.cause}"
     hint = error.schema.get("hint")
     return f"{message}; {hint}" if hint else message
+
+
+def variant_file(name: str) -> Path:
+    """The file in `config/methods` that has a variant."""
+    (file,) = (f for f in names("methods") if _may_hold(f, [name]) and name in _variants_of(f))
+    return CONFIG / "methods" / f"{file}.yaml"
 
 
 def _may_hold(file: str, wanted: Iterable[str]) -> bool:

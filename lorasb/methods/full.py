@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
 from lorasb.errors import UserError, remake
 from lorasb.methods.method import Context, Method, Network
@@ -29,12 +29,10 @@ class Full(Method):
     """Trains all weights; stores a whole model. Argument: `weights`, "float32" or "base"."""
 
     has_rank = False
+    keys: ClassVar = {"weights": {"enum": list(get_args(Weights)), "default": "float32"}}
 
     def __init__(self, weights: Weights = "float32") -> None:
         super().__init__()
-        if weights not in get_args(Weights):
-            known = ", ".join(get_args(Weights))
-            raise UserError(f"arguments.weights: '{weights}' is unknown; known: {known}")
         self.weights: Weights = weights
 
     def attach(self, model: PreTrainedModel, context: Context) -> Network:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from lorasb.errors import UserError
 from lorasb.methods.lora_xs import LoraXS
 from lorasb.methods.method import Context, Network
 
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
     from lorasb.methods.counts import Counts
     from lorasb.start.fill import Start
 
-OPTIMIZERS = ("adamw", "sgd")
 MOMENTUM = 0.9
 
 
@@ -34,13 +32,14 @@ class LoraSB(LoraXS):
     """
 
     needs = frozenset({"gradient_factors"})
+    keys: ClassVar = {
+        **LoraXS.keys,
+        "start": {"enum": ["step", "undivided", "zero", "folded"], "default": "step"},
+        "optimizer": {"enum": ["adamw", "sgd"], "default": "adamw"},
+    }
 
     def __init__(self, start: Start = "step", optimizer: str = "adamw", **arguments: Any) -> None:
         super().__init__(**arguments)
-        if optimizer not in OPTIMIZERS:
-            raise UserError(
-                f"arguments: optimizer '{optimizer}' is unknown; known: {', '.join(OPTIMIZERS)}"
-            )
         self.start: Start = start
         self.descends = optimizer == "sgd"
 

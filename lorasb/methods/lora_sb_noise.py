@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from lorasb.errors import UserError
 from lorasb.methods.lora_sb import LoraSB
 from lorasb.methods.method import Context, Network
+
+LEVEL = {"type": "number", "minimum": 0}
 
 
 class NoisyLoraSB(LoraSB):
@@ -21,14 +23,12 @@ class NoisyLoraSB(LoraSB):
     """
 
     needs = frozenset({"gradient"})
+    keys: ClassVar = {**LoraSB.keys, **dict.fromkeys(("signal", "noise"), LEVEL)}
 
     def __init__(self, signal: float, noise: float, **arguments: Any) -> None:
         super().__init__(**arguments)
-        if signal < 0 or noise < 0 or signal == noise == 0:
-            raise UserError(
-                f"arguments: signal {signal:g}, noise {noise:g}: each should be 0 or more, "
-                "and one above 0"
-            )
+        if signal == noise == 0:
+            raise UserError("arguments: signal and noise are both 0; one should be above 0")
         self.signal, self.noise = signal, noise
 
     def fill(self, adapted: Network, context: Context) -> None:

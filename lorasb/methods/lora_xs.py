@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from lorasb.methods.method import Context, Network
 from lorasb.methods.peft.method import PeftMethod, shared_options
@@ -23,6 +23,9 @@ class LoraXS(PeftMethod):
     """
 
     needs = frozenset({"weight_factors"})
+    keys: ClassVar = {
+        "scaling": {"type": "number", "not": {"const": 0}, "default": 1.0, "hint": "any but 0"}
+    }
 
     def peft_config(self, context: Context) -> LoraXSConfig:
         """An adapter whose bases are filled by `attach`."""

@@ -55,6 +55,8 @@ class Method(ABC):
     needs: ClassVar[frozenset[str]] = frozenset()
     has_rank: ClassVar[bool] = True
     trains: ClassVar[bool] = True
+    # its arguments: name -> JSON schema of the value, with a `default` where it may be left out
+    keys: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, **arguments: Any) -> None:
         self.arguments = arguments

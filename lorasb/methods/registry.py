@@ -69,6 +69,19 @@ def get_method(name: str) -> type[Method]:
     return method
 
 
+def make_method(name: str, arguments: config.Data) -> Method:
+    """The method of that name with these arguments.
+
+    Raises
+    ------
+    UserError
+        If there is none, or if it does not take the arguments.
+    """
+    kind = get_method(name)
+    config.check_keys(arguments, kind.keys, "arguments")
+    return kind(**arguments)
+
+
 def make_variant(name: str) -> Variant:
     """The variant of that name; see `make_variants`."""
     return make_variants([name])[name]
@@ -87,10 +100,12 @@ def make_variants(names: Iterable[str]) -> dict[str, Variant]:
 
 def _variant(name: str, data: config.Data) -> Variant:
     arguments, samples = data.get("arguments", {}), data.get("samples")
-    method = get_method(data["method"])(**arguments)
-    if samples is not None and not method.needs & NEEDS_GRADIENT:
-        raise UserError(
-            f"config/methods: {name}: samples: the method '{data['method']}' starts from no "
-            "gradient; remove the key"
-        )
+    try:
+        method = make_method(data["method"], arguments)
+        if samples is not None and not method.needs & NEEDS_GRADIENT:
+            raise UserError(
+                f"samples: the method '{data['method']}' starts from no gradient; remove the key"
+            )
+    except UserError as error:
+        raise UserError(f"{config.variant_file(name)}: {name}: {error}") from error
     return Variant(name, data["label"], data["method"], arguments, samples, method)

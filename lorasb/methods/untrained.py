@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from lorasb.methods.full import Full
 
@@ -19,6 +19,7 @@ class BaseModel(Full):
     """Trains nothing; a task head keeps its random start."""
 
     trains = False
+    keys: ClassVar = {}
 
     def attach(self, model: PreTrainedModel, context: Context) -> Network:
         """Freeze every weight."""

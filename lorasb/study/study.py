@@ -16,6 +16,7 @@ from lorasb.methods.registry import make_variants
 from lorasb.models.spec import ModelSpec
 from lorasb.study import hashes
 from lorasb.study.cells import COLUMNS, NO_RATE, Cell, Point
+from lorasb.study.counts import refuse_ranks
 from lorasb.study.paths import STARTS, coordinates
 from lorasb.study.rates import (
     Selected,
@@ -77,6 +78,7 @@ class Study:
             for variant in self.variants
             for rank in self._ranks(variant)
         ]
+        refuse_ranks(self)
         self._check_seeds()
         self._check_heads()
         if isinstance(self.learning_rates, dict):

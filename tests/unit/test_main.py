@@ -204,10 +204,12 @@ def test_missing_model_folder(prepared, capsys):
 def test_target_module_that_matches_nothing(project, capsys):
     path = project / "config/models/quickstart-llama.yaml"
     path.write_text(path.read_text().replace("q_proj", "q_porj"))
-    assert main(["prepare-task", *CELL[:6]]) == 0
-    capsys.readouterr()
-    message = fails(capsys, ["estimate-gradient", *GRADIENT])
-    assert "target module 'q_porj' matches no linear layer" in message
+    for verb in (
+        ["prepare-task", *CELL[:6]],
+        ["estimate-gradient", *GRADIENT],
+        ["plan", *CELL[:2]],
+    ):
+        assert "target module 'q_porj' matches no linear layer" in fails(capsys, verb)
 
 
 def test_loss_that_is_not_finite(prepared, capsys):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from lorasb.errors import UserError
 from lorasb.methods.method import Network
@@ -23,11 +23,9 @@ class LoraPro(PeftMethod):
     Arguments: `form`, "full" (the paper's) or "efficient"; `options` of PEFT's `LoraConfig`.
     """
 
+    keys: ClassVar = {"form": {"enum": list(COUNT_OF_FORM)}, "options": {"type": "object"}}
+
     def __init__(self, form: Form, options: dict[str, Any]) -> None:
-        if form not in COUNT_OF_FORM:
-            raise UserError(
-                f"arguments.form: '{form}' is unknown; known: {', '.join(COUNT_OF_FORM)}"
-            )
         super().__init__(config="LoraConfig", options=options, counts=COUNT_OF_FORM[form])
         self.form: Form = form
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from lorasb.errors import UserError, remake
 from lorasb.files import read_json, write_json
+from lorasb.methods.counts import FAMILIES
 from lorasb.methods.method import Context, Method, Network
+from lorasb.methods.peft.options import RANK, refuse_options
 
 if TYPE_CHECKING:
     import torch
@@ -25,6 +27,17 @@ LEAVE_OUT = ("exclude_modules", "layers_to_transform", "layers_pattern")
 class PeftMethod(Method):
     """A PEFT tuner. Arguments: `config` (class name), `options`, `counts` (closed form)."""
 
+    keys: ClassVar = {
+        "config": {"type": "string"},
+        "options": {"type": "object"},
+        "counts": {"enum": list(FAMILIES)},
+    }
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        if "config" in arguments:
+            refuse_options(arguments["config"], self.options)
+
     @property
     def options(self) -> dict[str, Any]:
         """What the YAML tells PEFT's config class; "rank" stands for the cell's rank."""
@@ -35,14 +48,12 @@ class PeftMethod(Method):
         import peft
 
         name = self.arguments["config"]
-        if not hasattr(peft, name):
-            raise UserError(f"arguments.config: PEFT has no class '{name}'")
         options = {
-            key: context.rank if value == "rank" else value for key, value in self.options.items()
+            key: context.rank if value == RANK else value for key, value in self.options.items()
         }
         try:
             return getattr(peft, name)(**shared_options(context), **options)
-        except TypeError as error:
+        except (TypeError, ValueError) as error:
             raise UserError(f"arguments.options: {name}: {error}") from error
 
     def attach(self, model: PreTrainedModel, context: Context) -> Network:

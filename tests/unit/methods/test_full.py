@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
-from lorasb.errors import UserError
 from lorasb.methods.full import Full
 from lorasb.methods.method import Context
 
@@ -106,8 +105,3 @@ def test_the_saved_model_is_the_trained_one(tmp_path, weights, dtype):
     assert {value.dtype for value in loaded.parameters()} == {dtype}
     assert torch.equal(flat(loaded), flat(network))
     assert torch.equal(flat(loaded), flat(model())) == (weights == "base")
-
-
-def test_unknown_dtype_of_the_weights_is_refused():
-    with pytest.raises(UserError, match=r"weights: 'bfloat16' is unknown; known: float32"):
-        Full(weights="bfloat16")

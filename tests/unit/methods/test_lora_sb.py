@@ -3,7 +3,6 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lorasb.errors import UserError
 from lorasb.methods.lora_sb import LoraSB
 from lorasb.methods.lora_sb_noise import NoisyLoraSB
 from tests.contract.test_methods import LLAMA_TARGETS, context
@@ -95,16 +94,3 @@ def test_the_perturbed_step_is_decomposed_as_the_settings_say(tmp_path):
     rounded = bases("one-pass")
     assert torch.equal(rounded, rounded.bfloat16().float())
     assert not torch.equal(bases("converged"), bases("converged").bfloat16().float())
-
-
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda: LoraSB(optimizer="adam"), "optimizer 'adam' is unknown; known: adamw, sgd"),
-        (lambda: NoisyLoraSB(0.0, 0.0), "one above 0"),
-        (lambda: NoisyLoraSB(1.0, -0.1), "noise -0.1"),
-    ],
-)
-def test_arguments_that_make_no_sense(make, message):
-    with pytest.raises(UserError, match=message):
-        make()

@@ -226,6 +226,46 @@ def test_ranks_must_fit_the_method(project):
         _ = Study("quickstart").sweep_cells
 
 
+@pytest.mark.parametrize("variant", ["lora", "dora", "pissa", "lora-pro", "lora-xs", "lora-sb"])
+@pytest.mark.parametrize(("rank", "fits"), [(128, True), (129, False), (100_000, False)])
+def test_a_rank_above_a_weight_is_refused_for_every_method(project, variant, rank, fits):
+    entry = f"  {variant}: {{ranks: [{rank}]}}\n"
+    text = (project / SMOKE_FILE).read_text().split("variants:\n")[0]
+    text = text.replace("all-minilm-l6-v2", "quickstart-llama")
+    text += f"variants:\n{entry}seeds: [0]\nlearning_rates: {{{variant}: 1e-3}}\n"
+    (project / "config/studies/mine.yaml").write_text(text)
+    if fits:
+        assert Study("mine").largest_rank == rank
+        return
+    with pytest.raises(UserError, match=rf"ranks: {rank} is larger .* \(128 x 128\) .*at most 128"):
+        Study("mine")
+
+
+def test_a_rank_is_held_against_the_smallest_weight_of_each_model(project):
+    """Gemma's and Llama's keys and values are narrower than its other weights."""
+    path = "config/studies/paper-commonsense-llama.yaml"
+    ranks = re.search(r"lora: \{ranks: \[[0-9, ]+\]\}", (project / path).read_text())[0]
+    changed(project, path, ranks, "lora: {ranks: [1024]}")
+    Study("paper-commonsense-llama")
+    changed(project, path, "lora: {ranks: [1024]}", "lora: {ranks: [1025]}")
+    with pytest.raises(UserError, match=r"self_attn.k_proj' .* \(1024 x 3072\) .* at most 1024"):
+        Study("paper-commonsense-llama")
+
+
+@pytest.mark.parametrize("targets", ["[q_proj, v_porj]", "[v_porj]", "[query]", "[embed_tokens]"])
+def test_a_target_that_matches_no_layer_is_refused_though_others_do(project, targets):
+    path = project / "config/models/quickstart-llama.yaml"
+    path.write_text(re.sub(r"target_modules: .*", f"target_modules: {targets}", path.read_text()))
+    with pytest.raises(UserError, match=r"^config/models/quickstart-llama.yaml, in .*quickstart"):
+        Study("quickstart")
+
+
+def test_a_model_whose_shape_no_file_has_is_read(project):
+    """Its ranks are checked when its weights are there."""
+    changed(project, "config/models/quickstart-llama.yaml", "resources/quickstart/model", "nowhere")
+    assert Study("quickstart").cells
+
+
 def test_largest_rank_is_over_all_variants():
     assert Study("quickstart").largest_rank == 16
 

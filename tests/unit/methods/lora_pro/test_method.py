@@ -81,8 +81,3 @@ def test_adapter_with_more_than_two_factors_is_refused():
     model = method.attach(tiny_llama(0), context(LLAMA_TARGETS))
     with pytest.raises(UserError, match="needs a plain LoRA"):
         method.optimizer(model, 0.1, 0.0)
-
-
-def test_unknown_form_is_one_line():
-    with pytest.raises(UserError, match="form: 'fast' is unknown; known: full, efficient"):
-        LoraPro("fast", {})  # type: ignore[arg-type]

@@ -1,0 +1,94 @@
+"""What a variant may tell a config class of PEFT, known without loading PEFT."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lorasb.config.read import unknown
+from lorasb.errors import UserError
+from lorasb.kept import kept
+
+RANK = "rank"  # stands for the cell's rank
+# which weights are trained
+SET_ELSEWHERE = {
+    *("target_modules", "exclude_modules", "layers_to_transform", "layers_pattern"),
+    *("modules_to_save", "inference_mode", "target_parameters", "trainable_token_indices"),
+}
+
+
+def refuse_options(config: str, options: Mapping[str, Any]) -> None:
+    """Refuse what a config class of PEFT does not take, or what no adapter can be trained with.
+
+    Raises
+    ------
+    UserError
+        If PEFT has no such class or the class no such argument, if a value has the wrong type or
+        lets an adapter do nothing, or if nothing takes the cell's rank.
+    """
+    classes = config_classes()
+    if config not in classes:
+        raise UserError(f"arguments.config: {unknown('class of PEFT', config, sorted(classes))}")
+    known = classes[config]
+    for name, value in options.items():
+        if name not in known:
+            raise UserError(f"arguments.options: {unknown('argument', name, sorted(known))}")
+        fault = _misfit(known[name], value) or _no_use(name, value)
+        if fault and value != RANK:
+            raise UserError(f"arguments.options.{name}: {value!r} {fault}")
+    if not any(value == RANK for name, value in options.items() if "alpha" not in name):
+        raise UserError(
+            f"arguments.options: none but alpha is the word '{RANK}', which stands for the rank of "
+            f"a cell; all ranks would train the same, so write r: {RANK}"
+        )
+
+
+def config_classes() -> dict[str, dict[str, str]]:
+    """The config classes of PEFT: name -> argument -> its annotation."""
+    found: dict[str, dict[str, str]] = kept("peft-configs", None, _find)
+    return found
+
+
+def _find() -> dict[str, dict[str, str]]:
+    from dataclasses import fields
+
+    import peft
+
+    classes = {
+        name: one
+        for name, one in vars(peft).items()
+        if isinstance(one, type) and issubclass(one, peft.PeftConfig)
+    }
+    return {
+        name: {
+            field.name: field.type if isinstance(field.type, str) else field.type.__name__
+            for field in fields(one)
+            if field.init
+        }
+        for name, one in classes.items()
+    }
+
+
+def _misfit(annotation: str, value: Any) -> str | None:
+    """What a value of another type than its argument's should be."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if annotation == "bool" and not isinstance(value, bool):
+        return "should be true or false"
+    if annotation in {"int", "float"} and not number:
+        return f"should be a number, or the word {RANK}"
+    if annotation.startswith("Literal[") and repr(value) not in annotation:
+        return f"should be one of {annotation.removeprefix('Literal')}"
+    return None
+
+
+def _no_use(name: str, value: Any) -> str | None:
+    """Why nothing would be trained, or something else than is counted."""
+    numbers = value.values() if isinstance(value, dict) else [value]
+    numbers = [number for number in numbers if isinstance(number, int | float)]
+    if name in SET_ELSEWHERE:
+        return "is for a model's file to say, for all methods alike; leave it out"
+    if "alpha" in name and any(number <= 0 for number in numbers):
+        return "would let the adapter do nothing; it should be above 0"
+    if "dropout" in name and not all(0 <= number < 1 for number in numbers):
+        return "should be at least 0 and below 1"
+    return None
