@@ -101,7 +101,7 @@ def linear_layer(name: str, module: nn.Module) -> Linear:
         raise UserError(
             f"{name}: its weight is a {type(weight).__name__} of {weight.dtype} and shape "
             f"{tuple(weight.shape)}, which cannot be adapted; it should be {tuple(shape)} in full "
-            "or half precision, so load the model without quantisation"
+            "or half precision, so load the model without quantisation or sharding"
         )
     return module
 

@@ -51,7 +51,8 @@ def factorize(
     Raises
     ------
     UserError
-        If a matrix has values that are not finite or is too small for the rank; names it.
+        If a matrix is quantised, has values that are not finite or is too small for the rank;
+        names it.
     """
     if step not in _STEPS:
         raise UserError(f"step '{step}': unknown; known: {', '.join(_STEPS)}")
@@ -59,6 +60,10 @@ def factorize(
         raise UserError(f"svd '{svd}': unknown; known: {', '.join(_SVDS)}")
     factors = {}
     for name, matrix in tqdm(matrices.items(), desc="SVD", file=sys.stderr, disable=None):
+        if not matrix.is_floating_point() or matrix.itemsize == 1:
+            raise UserError(
+                f"{name}: a {matrix.dtype} matrix has no SVD; is it a quantised weight?"
+            )
         if not torch.isfinite(matrix).all():  # the sign of NaN is 0
             raise UserError(f"{name}: the matrix has values that are not finite")
         try:

@@ -15,7 +15,7 @@ from lorasb.methods.registry import make_variant
 from lorasb.models.layers import matching_modules, oriented_weight, target_shapes
 from lorasb.start.factors import factorize, save_factors
 from lorasb.start.gradients import save_gradients
-from tests.unit.tiny import tiny_bert, tiny_llama
+from tests.unit.tiny import tiny_bert, tiny_llama, tiny_roberta
 
 VARIANTS = variants()
 RANKED = [variant for variant in VARIANTS if make_variant(variant).method.has_rank]
@@ -178,6 +178,33 @@ def test_task_head_is_trained_and_saved(variant, tmp_path):
     assert torch.equal(logits(loaded), logits(adapted))
     head = loaded.get_base_model().classifier
     assert not torch.equal(head.weight, tiny_bert(0).classifier.weight)
+
+
+@pytest.mark.parametrize("variant", TRAINED)
+def test_layers_of_the_task_head_are_not_adapted(variant, tmp_path):
+    """Targets that match them too: the head is trained whole."""
+    head, targets = ["classifier"], ["dense"]
+    model = tiny_roberta(0)
+    method = make_variant(variant).method
+    shapes = target_shapes(model, targets, head)
+    assert len(target_shapes(model, targets)) == len(shapes) + 1
+    base = {
+        name: oriented_weight(module).clone()
+        for name, module in matching_modules(model, targets, head).items()
+    }
+    in_head = sum(value.numel() for value in model.classifier.parameters())
+    numbers = model.num_parameters()
+    told = context(model, targets, tmp_path, task_head=head)
+    adapted = method.attach(model, told)
+    optimizer = method.optimizer(adapted, 1e-2, 0.0)
+    for _ in range(2):
+        adapted(**inputs(), labels=torch.tensor([0, 1])).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    trained = sum(p.numel() for p in adapted.parameters() if p.requires_grad)
+    counts = method.count(shapes, RANK, numbers).with_task_head(in_head)
+    assert counts.trainable_with_task_head == trained
+    assert all(update.any() for update in method.updates(adapted, base).values())
 
 
 @pytest.mark.parametrize("build", [tiny_llama, tiny_bert])

@@ -14,6 +14,8 @@ from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
     PreTrainedModel,
+    RobertaConfig,
+    RobertaForSequenceClassification,
 )
 
 VOCABULARY = 40
@@ -56,6 +58,22 @@ def tiny_bert(seed: int, num_labels: int = 2, dropout: float = 0.1) -> PreTraine
         num_labels=num_labels,
     )
     return _build(BertForSequenceClassification, config, seed)
+
+
+def tiny_roberta(seed: int) -> PreTrainedModel:
+    """Two layers, and a head of two layers that are called dense and out_proj; no dropout."""
+    config = RobertaConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=32,
+        initializer_range=0.2,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+    )
+    return _build(RobertaForSequenceClassification, config, seed)
 
 
 def tiny_gpt2(seed: int) -> PreTrainedModel:

@@ -10,31 +10,15 @@ import peft
 import pytest
 import torch
 from torch import nn
-from transformers import PreTrainedModel, RobertaConfig, RobertaForSequenceClassification
+from transformers import PreTrainedModel
 
 from lorasb.errors import UserError
 from lorasb.models.layers import matching_modules, target_shapes
 from lorasb.start.gradients import estimate_gradients
 from lorasb.tuner import LoraXSConfig
-from tests.unit.tiny import sequences, tiny_bert, tiny_gpt2, tiny_llama
+from tests.unit.tiny import sequences, tiny_bert, tiny_gpt2, tiny_llama, tiny_roberta
 
 IDS = torch.stack(sequences(0, [8, 8, 8]))
-
-
-def tiny_roberta() -> PreTrainedModel:
-    """Two layers, and a head of two layers that are called dense and out_proj."""
-    config = RobertaConfig(
-        vocab_size=40,
-        hidden_size=16,
-        intermediate_size=24,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        max_position_embeddings=32,
-        hidden_dropout_prob=0.0,
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return RobertaForSequenceClassification(config).eval()
 
 
 def adapted_by(config: peft.PeftConfig, model: PreTrainedModel) -> list[str]:
@@ -43,10 +27,16 @@ def adapted_by(config: peft.PeftConfig, model: PreTrainedModel) -> list[str]:
 
 
 RULES: list[tuple[Callable[[], PreTrainedModel], dict[str, Any]]] = [
-    (tiny_roberta, {"target_modules": ["dense"], "modules_to_save": ["classifier"]}),
-    (tiny_roberta, {"target_modules": "all-linear", "modules_to_save": ["classifier"]}),
-    (tiny_roberta, {"target_modules": ["query", "dense"], "exclude_modules": ["classifier.dense"]}),
-    (tiny_roberta, {"target_modules": ["dense"], "exclude_modules": r".*(classifier|1\.out).*"}),
+    (lambda: tiny_roberta(0), {"target_modules": ["dense"], "modules_to_save": ["classifier"]}),
+    (lambda: tiny_roberta(0), {"target_modules": "all-linear", "modules_to_save": ["classifier"]}),
+    (
+        lambda: tiny_roberta(0),
+        {"target_modules": ["query", "dense"], "exclude_modules": ["classifier.dense"]},
+    ),
+    (
+        lambda: tiny_roberta(0),
+        {"target_modules": ["dense"], "exclude_modules": r".*(classifier|1\.out).*"},
+    ),
     (lambda: tiny_llama(0), {"target_modules": ["q_proj"], "layers_to_transform": 1}),
     (lambda: tiny_llama(0), {"target_modules": ["q_proj", "up_proj"], "layers_to_transform": [0]}),
     (
@@ -75,10 +65,10 @@ def test_what_matches_is_what_peft_adapts(make, options, kind):
 
 
 def test_a_string_is_one_expression_and_the_head_is_left_out_of_any():
-    assert list(matching_modules(tiny_roberta(), r".*dense", ["classifier"])) == list(
-        matching_modules(tiny_roberta(), ["dense"], ["classifier"])
+    assert list(matching_modules(tiny_roberta(0), r".*dense", ["classifier"])) == list(
+        matching_modules(tiny_roberta(0), ["dense"], ["classifier"])
     )
-    names = matching_modules(tiny_roberta(), "all-linear", ["classifier"])
+    names = matching_modules(tiny_roberta(0), "all-linear", ["classifier"])
     assert len(names) == 12
     assert not any("classifier" in name for name in names)
 

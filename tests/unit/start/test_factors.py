@@ -91,6 +91,15 @@ def test_errors_name_the_matrix():
         factorize(matrices(), 2, step="sign", svd="exact")
 
 
+@pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.float8_e4m3fn])
+def test_codes_of_quantised_weights_are_refused(dtype):
+    codes = {name: matrix.to(dtype) for name, matrix in matrices().items()}
+    with pytest.raises(
+        UserError, match=r"layers\.0\.q_proj: a torch.* matrix has no SVD; is it a qu"
+    ):
+        factorize(codes, 2, step="none")
+
+
 def test_a_file_keeps_the_factors_and_gives_smaller_ranks(tmp_path):
     path = tmp_path / "factors.safetensors"
     stored = factorize(matrices(), 5, step="sign")

@@ -125,3 +125,22 @@ def test_saved_rslora_keeps_its_scaling(tmp_path: Path):
     method.save(model, tmp_path)
     loaded = method.load(tiny_llama(0), tmp_path)
     assert {layer.scaling["default"] for layer in layers(loaded).values()} == {6 / RANK**0.5}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"exclude_modules": ["0.self_attn.q_proj"]},
+        {"layers_to_transform": [1], "layers_pattern": "layers"},
+        {"exclude_modules": r".*down_proj"},
+    ],
+)
+def test_layers_that_the_options_leave_out_neither_count_nor_move(options):
+    method = peft_method(**options)
+    model, base = trained(method)
+    shapes = {name: tuple(weight.shape) for name, weight in base.items()}
+    numbers = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    assert method.count(shapes, RANK, 0).trainable == numbers
+    updates = method.updates(model, base)
+    assert updates.keys() == base.keys()
+    assert {name for name, update in updates.items() if update.any()} == layers(model).keys()
