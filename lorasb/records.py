@@ -75,6 +75,13 @@ def write_record(path: Path | str, files: Iterable[Path | str], inputs: Inputs) 
     write_json(path, record | {"self": _hash(record)})
 
 
+def check_folder(folder: Path) -> None:
+    """Refuse a folder in which a file that a record is of is not as it was written."""
+    for path in sorted(folder.glob(f"*{ENDING}")):
+        for name in _read(path)["files"]:
+            Inputs().file(folder / name)
+
+
 def as_written(folder: Path, files: Iterable[Path | str]) -> dict[str, Facts]:
     """Size and hash of these files and of all in these folders, by their names in `folder`."""
     return {

@@ -13,6 +13,7 @@ from PIL import Image
 
 from lorasb.errors import UserError
 from lorasb.files import atomic_folder, read_record, write_json
+from lorasb.records import ENDING, check_folder
 from lorasb.study.cells import Cell
 from lorasb.study.hashes import stale_rates
 from lorasb.study.paths import FIGURES, TABLES
@@ -36,9 +37,9 @@ def publish(study: str, *, available: bool = False, large: bool = False) -> None
     Raises
     ------
     UserError
-        If tables or cells are missing, if cells were run from code that was not committed, if a
-        learning rate was selected under other settings than the present ones, or if a file is too
-        large. The last release is then left as it was.
+        If tables or cells are missing, if a table is not as it was written, if cells were run from
+        code that was not committed, if a learning rate was selected under other settings than the
+        present ones, or if a file is too large. The last release is then left as it was.
     """
     found = Study.load(study)
     stale = stale_rates(found)
@@ -56,6 +57,7 @@ def publish(study: str, *, available: bool = False, large: bool = False) -> None
             raise UserError(
                 f"{folder}: no such folder; run `snakemake --config study={study}` first"
             )
+        check_folder(folder)
     facts = {"study": study, "cells_without_results": len(cells) - len(present)}
     with atomic_folder(PUBLISHED.format(study=study)) as release:
         for folder in folders:
@@ -75,7 +77,7 @@ def copy_release(folder: Path, target: Path, *, large: bool = False) -> None:
     """
     target.mkdir(parents=True)
     for path in sorted(folder.iterdir()):
-        if path.suffix in LEFT_OUT:
+        if path.suffix in LEFT_OUT or path.name.endswith(ENDING):
             continue
         size = _copy(path, target / path.name).stat().st_size
         if size > LARGEST_FILE and not large:

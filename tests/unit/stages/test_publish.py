@@ -10,6 +10,7 @@ from lorasb.errors import UserError
 from lorasb.stages.publish import publish
 from lorasb.study import paths
 from lorasb.study.study import Study
+from tests.unit import kept
 
 STUDY = "glue-minilm-smoke"
 TABLES = paths.TABLES.format(study=STUDY)
@@ -52,6 +53,7 @@ def finished(project):
         (project / folder).mkdir(parents=True)
     for name in ("runs.csv", "accuracy.md", "accuracy.tex", "accuracy.html"):
         (project / TABLES / name).write_text(name)
+    kept.record(f"{TABLES}/runs.csv")
     long_table().to_csv(project / TABLES / "losses.csv", index=False)
     long_table().to_parquet(project / TABLES / "items.parquet", compression="snappy")
     (project / FIGURES / "loss.pdf").write_text("a figure")
@@ -164,3 +166,10 @@ def test_cells_that_are_not_there_are_counted_where_that_is_asked_for(finished):
     facts = json.loads((finished / RELEASE / "provenance.json").read_text())
     assert facts["cells_without_results"] == 1
     assert sum(origin["cells"] for origin in facts["origins"]) == len(Study.load(STUDY).cells) - 1
+
+
+def test_a_damaged_table_is_not_released(finished):
+    (finished / TABLES / "runs.csv").write_text("other")
+    with pytest.raises(UserError, match=r"runs\.csv: cut short, 5 bytes where 8 were written"):
+        publish(STUDY)
+    assert not (finished / RELEASE).exists()
