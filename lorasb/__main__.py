@@ -145,7 +145,10 @@ def _run(name: str, options: dict[str, Any]) -> None:
     parameters = _parameters(function)
     if VERBS[name].computes:
         threads = options.pop("threads")
-        _prepare_machine(threads)
+        if threads:
+            import torch
+
+            torch.set_num_threads(threads)
         options |= {"threads": threads or 1} if "threads" in parameters else {}
     if "study" in options:
         from lorasb.study.study import Study
@@ -155,17 +158,6 @@ def _run(name: str, options: dict[str, Any]) -> None:
         if "cell" in parameters:
             options["cell"] = study.cell(**{key: options.pop(key) for key in CELL_OPTIONS})
     function(**options)
-
-
-def _prepare_machine(threads: int | None) -> None:
-    """For verbs that compute: a GPU of their own, and so many CPU threads."""
-    from lorasb.machine import claim_gpu
-
-    claim_gpu()
-    if threads:
-        import torch
-
-        torch.set_num_threads(threads)
 
 
 def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:

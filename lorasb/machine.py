@@ -13,7 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from lorasb.errors import UserError
+
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+# set by the workflow where a profile or --resources gives GPUs to jobs
+WANTED = "LORASB_GPU"
 _held: list[IO[str]] = []  # an open file holds its lock until the process ends
 
 
@@ -23,7 +27,13 @@ def claim_gpu() -> None:
     Call it before anything is put on a GPU. It waits where all are taken, and does nothing where
     fewer than two are visible. Schedulers of clusters show a job its own GPUs in
     `CUDA_VISIBLE_DEVICES`, of which one is taken.
+
+    Raises
+    ------
+    UserError
+        If the workflow gives GPUs to its jobs and torch has none.
     """
+    _refuse_cpu()
     names = _visible()
     if len(names) < 2:
         return
@@ -38,6 +48,17 @@ def claim_gpu() -> None:
     sys.stderr.write(f"all GPUs ({', '.join(names)}) are taken; waiting for {names[0]}\n")
     fcntl.flock(locks[names[0]], fcntl.LOCK_EX)
     _take(names[0], locks[names[0]])
+
+
+def _refuse_cpu() -> None:
+    import torch
+
+    if os.environ.get(WANTED) and not torch.cuda.device_count():
+        raise UserError(
+            f"a profile or --resources gives this job a GPU, and torch {torch.__version__} finds "
+            "none; install torch with CUDA and look at nvidia-smi, or start snakemake without "
+            "GPUs, to run on the CPU"
+        )
 
 
 def _visible() -> list[str]:

@@ -116,6 +116,12 @@ def target_shapes(
     return {name: _shape(module) for name, module in modules.items()}
 
 
+def linear_shapes(model: nn.Module) -> dict[str, tuple[int, int]]:
+    """Shapes (out, in) of all linear layers, by name."""
+    modules = model.named_modules()
+    return {name: _shape(module) for name, module in modules if isinstance(module, Linear)}
+
+
 def oriented_weight(module: Linear) -> torch.Tensor:
     """The layer's weight as (out, in), detached; transformers' Conv1D keeps it the other way."""
     weight = module.weight.detach()

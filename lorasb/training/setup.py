@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from lorasb.machine import claim_gpu
 from lorasb.methods.method import Context
 from lorasb.models.load import load_model, load_tokenizer
 from lorasb.models.spec import ModelSpec
@@ -19,7 +20,8 @@ from lorasb.training.schedule import start_learning_rate
 
 
 def device() -> torch.device:
-    """The GPU, or the CPU where there is none."""
+    """A GPU of this process alone, or the CPU where there is none."""
+    claim_gpu()
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -27,6 +29,7 @@ def load_base(
     resolved: Resolved, seed: int, inputs: Inputs | None = None
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The base model with the task head of a seed, and its tokenizer; both are `inputs`."""
+    place = device()  # refused before anything is read
     network = load_model(
         resolved.model,
         kind=resolved.task.kind,
@@ -37,7 +40,7 @@ def load_base(
     if inputs is not None:
         note_base(inputs, resolved.model)
         note_tokenizer(inputs, tokenizer)
-    return network.to(device()), tokenizer
+    return network.to(place), tokenizer
 
 
 def note_base(inputs: Inputs, model: ModelSpec) -> None:

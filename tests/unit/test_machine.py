@@ -8,9 +8,12 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 import torch
 
-from lorasb.machine import measured, peak_bytes
+from lorasb.errors import UserError
+from lorasb.machine import WANTED, claim_gpu, measured, peak_bytes
+from lorasb.training.setup import device
 
 CLAIM = """
 import os, sys
@@ -50,6 +53,17 @@ def test_a_single_gpu_is_left_to_its_scheduler(tmp_path):
     assert not list(tmp_path.iterdir())
     first.communicate("")
     second.communicate("")
+
+
+def test_a_job_that_was_given_a_gpu_does_not_run_on_the_cpu(monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    assert device() == torch.device("cpu")
+    monkeypatch.setenv(WANTED, "1")
+    with pytest.raises(UserError, match=r"this job a GPU, and torch .* finds none") as caught:
+        device()
+    assert "\n" not in str(caught.value)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    claim_gpu()
 
 
 def test_cost_of_a_block_is_there_when_it_ends():

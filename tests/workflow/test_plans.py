@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import math
+import re
+import subprocess
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
+import torch
+import yaml
 
 from lorasb.config.read import names
+from lorasb.study import memory
 from lorasb.study.rates import selected_rates_path
 from lorasb.study.study import Study
 from tests.workflow.conftest import ROOT, copy_project, planned, snakemake
@@ -229,3 +236,77 @@ def test_another_studys_damaged_file_stops_no_run(tmp_path, content):
 def test_default_profile_is_found(fresh):
     done = snakemake(fresh, "--dry-run")
     assert "Using workflow specific profile profiles/default" in done.stderr
+
+
+LARGE = "paper-arithmetic-mistral"
+FORMS = {
+    "prepare_task": memory.prepare_task,
+    "estimate_gradient": memory.estimate_gradient,
+    "factorize_gradient": memory.factorize_gradient,
+    "probe_directions": memory.probe_directions,
+    "measure_spectra": memory.measure_spectra,
+}
+OF_CELLS = {"train": memory.train, "predict": memory.predict}
+
+
+def resources(done: subprocess.CompletedProcess[str]) -> dict[str, set[tuple[int, int]]]:
+    """Rule -> the MB of memory and the GPUs that its jobs ask for, in the plan of a dry run."""
+    assert done.returncode == 0, done.stdout + done.stderr
+    found: dict[str, set[tuple[int, int]]] = defaultdict(set)
+    rule = ""
+    for line in (done.stdout + done.stderr).splitlines():
+        if named := re.fullmatch(r"(?:local)?rule (\w+):", line):
+            rule = named[1]
+        elif "mem_mb=" in line:
+            numbers = dict(re.findall(r"(mem_mb|gpu)=(\d+)", line))
+            found[rule].add((int(numbers["mem_mb"]), int(numbers.get("gpu", 0))))
+    return found
+
+
+def expected(*, gpu: bool) -> dict[str, set[tuple[int, int]]]:
+    """The same by the closed forms."""
+    study = Study(LARGE)
+    needs = {rule: [form(study, *next(iter(study.pairs)))] for rule, form in FORMS.items()}
+    needs["factorize_weights"] = [memory.factorize_weights(study, "mistral-7b")]
+    needs |= {rule: [form(study, c) for c in study.cells] for rule, form in OF_CELLS.items()}
+    return {
+        rule: {
+            (math.ceil(need.of_host(gpu=gpu) / 1e6), int(gpu and need.device > 0)) for need in own
+        }
+        for rule, own in needs.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("gpu", "arguments"),
+    [
+        (False, []),
+        (True, ["--workflow-profile", "profiles/gpu"]),
+        (True, ["--resources", "gpu=2"]),
+    ],
+)
+def test_jobs_ask_for_what_the_closed_forms_say(fresh, gpu, arguments):
+    found = resources(snakemake(fresh, *arguments, "--dry-run", "--config", f"study={LARGE}"))
+    wanted = expected(gpu=gpu)
+    assert {rule: found[rule] for rule in wanted} == wanted
+    # a model of 7 B numbers was asked 6 GB for, whatever was done with it
+    assert min(mb for rule in OF_CELLS for mb, _ in found[rule]) > 14_500
+
+
+def test_the_cluster_gives_gpus_to_the_rules_that_use_one():
+    given = yaml.safe_load((ROOT / "profiles/slurm/profile.yaml").read_text())["set-resources"]
+    using = {rule for rule, needs in expected(gpu=True).items() if any(gpu for _, gpu in needs)}
+    # which a study without snapshots does not use
+    using |= {"probe_directions", "train_and_predict"}
+    assert {rule for rule, own in given.items() if own.get("gpu")} == using
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_a_profile_for_gpus_does_not_run_on_the_cpu(tmp_path):
+    root = copy_project(tmp_path / "project")
+    cell = "results/tiny/runs/quickstart-llama/sentences/base/r0/lr0/seed0/predictions.jsonl"
+    done = snakemake(root, "--workflow-profile", "profiles/gpu", cell)
+    assert done.returncode != 0
+    assert "gives this job a GPU, and torch" in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert not (root / cell).exists()

@@ -1,13 +1,14 @@
 # Validation, wildcard constraints and input functions. No rules.
 
 import csv
+import math
 import os
 import sys
 from pathlib import Path
 
 from lorasb.config.read import check, load_config, unknown
 from lorasb.errors import UserError
-from lorasb.study import compared, hashes, paths
+from lorasb.study import compared, hashes, memory, paths
 from lorasb.study.rates import all_chosen, at_an_edge, selected_rates_path
 from lorasb.study.study import Study, refuse_foreign
 from snakemake.exceptions import WorkflowError
@@ -58,6 +59,16 @@ CELL_FLAGS = (
 )
 # `train_and_predict` and the pair `train`, `predict` write the same files: each study has one way
 TOGETHER = "|".join(checked(compared.studies_that_predict_with_training)) or "none"
+# GPUs are given to jobs where a profile or --resources has some
+GPUS = any(
+    "gpu" in resources
+    for resources in (
+        workflow.global_resources,
+        *workflow.resource_settings.overwrite_resources.values(),
+    )
+)
+if GPUS:
+    shell.prefix("export LORASB_GPU=1; ")
 APART = f"(?!({TOGETHER})/)[a-z0-9][a-z0-9.-]*"
 
 WHOLE = "0|[1-9][0-9]*"
@@ -95,6 +106,24 @@ def hash_of(function, *names):
         return checked(function, study_of(wildcards), *own)
 
     return found
+
+
+def memory_of(form, *names):
+    """The `resources:` of a rule by a closed form of `lorasb.study.memory`: of wildcards, or of a cell."""
+
+    def needed(wildcards):
+        own = [
+            cell_of(wildcards) if name == "cell" else wildcards[name] for name in names
+        ]
+        return checked(form, study_of(wildcards), *own)
+
+    def mem_mb(wildcards):
+        return math.ceil(needed(wildcards).of_host(gpu=GPUS) / 1e6)
+
+    def gpu(wildcards):
+        return int(needed(wildcards).device > 0)
+
+    return {"mem_mb": mem_mb, "gpu": gpu} if GPUS else {"mem_mb": mem_mb}
 
 
 def get_cell_hash(wildcards):

@@ -14,7 +14,7 @@ rule prepare_task:
     conda:
         "../envs/lorasb.yaml"
     resources:
-        mem_mb=4000,
+        **memory_of(memory.prepare_task, "model", "task"),
     params:
         task=TASK_FLAGS,
         data_hash=hash_of(hashes.data_hash, "model", "task"),

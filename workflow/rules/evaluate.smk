@@ -38,7 +38,7 @@ rule probe_directions:
         "../envs/lorasb.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
+        **memory_of(memory.probe_directions, "model", "task"),
     params:
         task=TASK_FLAGS,
         available=AVAILABLE,
@@ -62,7 +62,7 @@ rule measure_spectra:
         "../envs/lorasb.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
+        **memory_of(memory.measure_spectra, "model", "task"),
     params:
         task=TASK_FLAGS,
     shell:

@@ -17,7 +17,7 @@ rule estimate_gradient:
         "../envs/lorasb.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
+        **memory_of(memory.estimate_gradient, "model", "task"),
     params:
         task=TASK_FLAGS,
         gradient_hash=hash_of(hashes.gradient_hash, "model", "task", "samples"),
@@ -41,7 +41,7 @@ rule factorize_gradient:
         "../envs/lorasb.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
+        **memory_of(memory.factorize_gradient, "model", "task"),
     params:
         task=TASK_FLAGS,
         factors_hash=hash_of(hashes.factors_hash, "model", "task", "samples"),
@@ -63,7 +63,7 @@ rule factorize_weights:
         "../envs/lorasb.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
+        **memory_of(memory.factorize_weights, "model"),
     params:
         factors_hash=hash_of(hashes.weight_factors_hash, "model"),
     shell:

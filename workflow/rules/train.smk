@@ -22,7 +22,7 @@ rule train:
         "../envs/lorasb.yaml"
     threads: 1
     resources:
-        mem_mb=6000,
+        **memory_of(memory.train, "cell"),
     params:
         cell=CELL_FLAGS,
         cell_hash=get_cell_hash,
@@ -51,6 +51,8 @@ use rule train as train_and_predict with:
         study=TOGETHER,
     conda:
         "../envs/lorasb.yaml"
+    resources:
+        **memory_of(memory.train_and_predict, "cell"),
 
 
 rule predict:
@@ -71,7 +73,7 @@ rule predict:
         "../envs/lorasb.yaml"
     threads: 1
     resources:
-        mem_mb=6000,
+        **memory_of(memory.predict, "cell"),
     params:
         cell=CELL_FLAGS,
     shell:

@@ -22,6 +22,7 @@ seeds: [0, 1]
 learning_rates: {full: "1e-5", lora: "1e-4", lora-sb: "1e-4"}
 settings:
   training: {steps: 100, epochs: null, batch_size: 2, gradient_accumulation: 8, max_length: 64}
+  prediction: {batch_size: 2}
 """
 MISTRAL = 7_241_732_096
 
@@ -54,21 +55,64 @@ def test_stated_speed_counts_operations(study):
     assert rows(study, 200.0)["full", 0]["gpu_hours"] == pytest.approx(3 * hours)
 
 
+# of one layer and token: width 4096, inner width 14336
+LAYER = 10 * 4096 + 4 * 14336
+# two rows of 64 tokens in 32 layers, without autocast; 32,000 tokens in the loss
+KEPT = 2 * 64 * (3.25 * 32 * LAYER + 32000 * (2 + 12))
+KEPT_FLOAT32 = 2 * 64 * (4 * 32 * LAYER + 32000 * (4 + 12))
+ADAPTED = 32 * (2 * 4096 * 4096 + 2 * 1024 * 4096 + 3 * 14336 * 4096)
+
+
 def test_memory_holds_weights_moments_and_activations(study):
     found = rows(study)
-    # 32 layers of width 4096, 34 bytes a token and unit; logits of 32,000 tokens twice in float32
-    kept = 2 * 64 * (34 * 4096 * 32 + 2 * 4 * 32000)
     # weights in float32 with a gradient and two moments, although the base has bfloat16
-    assert found["full", 0]["memory_gb"] == pytest.approx((MISTRAL * 4 * (1 + 3) + kept) / 1e9)
-    trained = 83_886_080
-    assert found["lora", 32]["memory_gb"] == pytest.approx(
-        (MISTRAL * 2 + 4 * 4 * trained + kept) / 1e9
-    )
+    expected = MISTRAL * 4 * (1 + 3) + KEPT_FLOAT32
+    assert found["full", 0]["memory_gb"] == pytest.approx(expected / 1e9)
+    expected = MISTRAL * 2 + 4 * 4 * 83_886_080 + KEPT
+    assert found["lora", 32]["memory_gb"] == pytest.approx(expected / 1e9)
+
+
+def test_memory_holds_the_estimate_that_a_method_starts_from(study):
+    found = rows(study)
+    # 16 samples of a pass, and the largest weight's gradient; the sums are on the host
+    estimate = MISTRAL * 2 + 8 * KEPT + 2 * 14336 * 4096
+    assert found["lora-sb", 32]["memory_gb"] == pytest.approx(estimate / 1e9)
+    assert found["lora-sb", 32]["host_gb"] > 4 * ADAPTED / 1e9
+    assert found["lora", 32]["host_gb"] < 4 * ADAPTED / 1e9
+
+
+def test_every_rule_that_loads_a_model_is_planned(study):
+    found = plan.by_rule(study).set_index("rule")
+    assert list(found.index) == [
+        *("prepare_task", "estimate_gradient", "factorize_gradient", "train", "predict"),
+        *("probe_directions", "measure_spectra"),
+    ]
+    assert found.loc["train", "gpu_gb"] == rows(study)["full", 0]["memory_gb"]
+    for rule in ("estimate_gradient", "train", "predict", "probe_directions"):
+        assert found.loc[rule, "gpu_gb"] > 2 * MISTRAL / 1e9
+    # the decomposition of a gradient takes no GPU
+    assert found.loc["factorize_gradient", "gpu_gb"] == 0
+    assert found.loc["factorize_gradient", "host_gb"] > 4 * ADAPTED / 1e9
+
+
+def test_summary_names_what_comes_from_the_hub(study, project):
+    assert "14.5 GB for downloaded weights" in plan.summary(study)
+    bundled = write(project, STUDY.replace("mistral-7b", "quickstart-llama"))
+    assert ", 0 GB for downloaded weights" in plan.summary(bundled)
+
+
+def test_a_study_without_ranks_is_planned(project):
+    text = STUDY.replace("  lora: {ranks: [32]}\n  lora-sb: {ranks: [32, 96]}\n", "")
+    found = plan.by_rule(write(project, text))
+    assert "factorize_gradient" not in set(found["rule"])
 
 
 def test_disk_counts_what_is_stored_and_shares_the_start(study):
     found = rows(study)
-    assert found["lora", 32]["disk_gb"] == pytest.approx(2 * 4 * 83_886_080 / 1e9)
+    # the adapter, and six copies along training
+    assert found["lora", 32]["disk_gb"] == pytest.approx(2 * 7 * 4 * 83_886_080 / 1e9)
+    # three times values and two moments
+    assert found["lora", 32]["checkpoint_gb"] == pytest.approx(3 * 3 * 4 * 83_886_080 / 1e9)
     matrices = [(4096, 4096), (1024, 4096), (1024, 4096), (4096, 4096)]
     matrices += [(14336, 4096), (14336, 4096), (4096, 14336)]
     one_seed = 32 * sum(m * n + 96 * (m + n + 1) for m, n in matrices)
@@ -124,8 +168,7 @@ def test_files_know_their_rows(project):
 def test_memory_holds_the_moments_of_the_method(project):
     text = STUDY.replace("  lora: {ranks", "  lora-pro: {ranks", 1)
     found = rows(write(project, text.replace('full: "1e-5", lora:', 'full: "1e-5", lora-pro:')))
-    adapted = 32 * (2 * 4096 * 4096 + 2 * 1024 * 4096 + 3 * 14336 * 4096)
     # A, B and their gradients, then two moments of each adapted weight, in float32
-    more = 4 * (2 * 83_886_080 + 2 * adapted)
-    kept = 2 * 64 * (34 * 4096 * 32 + 2 * 4 * 32000)
-    assert found["lora-pro", 32]["memory_gb"] == pytest.approx((MISTRAL * 2 + more + kept) / 1e9)
+    more = 4 * (2 * 83_886_080 + 2 * ADAPTED)
+    expected = MISTRAL * 2 + more + KEPT
+    assert found["lora-pro", 32]["memory_gb"] == pytest.approx(expected / 1e9)
