@@ -26,7 +26,7 @@ GENERATED = {
     "prompt": "{question}",
     "answer": "{answer}",
     "max_new_tokens": 5,
-    "answers": {"strict": "whole_answer", "flexible": "last_number"},
+    "answers": {"strict": "whole_answer", "flexible": "whole_answer"},
     "metrics": ["accuracy_flexible", "accuracy_strict"],
     "primary": "accuracy_flexible",
 }
@@ -78,7 +78,7 @@ SETS = {
     "prompt": "{question}",
     "answer": "{answer}",
     "max_new_tokens": 5,
-    "answers": {"strict": "whole_answer", "flexible": "last_number"},
+    "answers": {"strict": "whole_answer", "flexible": "whole_answer"},
     "metrics": ["accuracy_flexible", "accuracy_strict"],
     "primary": "accuracy_flexible",
 }

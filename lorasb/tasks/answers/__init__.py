@@ -20,7 +20,7 @@ EXTRACTORS: dict[str, Extractor] = {
     function.__name__: function
     for function in (
         plain.whole_answer,
-        plain.last_number,
+        plain.unmarked_answer,
         numbers.last_value,
         numbers.stated_value,
         numbers.marked_value,

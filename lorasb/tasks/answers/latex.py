@@ -12,14 +12,16 @@ from __future__ import annotations
 import re
 
 from lorasb.tasks.answers.numbers import exact, last_value
+from lorasb.tasks.answers.reply import STATED, of_own_part
+from lorasb.tasks.answers.signs import plain_signs
 
 # characters; the longest answer of MATH has 81
 MAX_LENGTH = 500
 
-STATED = re.compile(r"[Tt]he (?:final )?answer is\s*:?")
 # a new line, unless an environment such as a matrix is still to be closed
 LINE_END = re.compile(r"\n(?!.*\\end\{)", re.DOTALL)
 BOXED = re.compile(r"\\(?:boxed|fbox)\s*\{")
+DISPLAY = re.compile(r"\$\$(.+?)\$\$|\\\[(.+?)\\\]", re.DOTALL)
 INLINE = re.compile(r"\$([^$]+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
 
 # a line break of a matrix is kept: its second backslash starts no command
@@ -28,9 +30,15 @@ DROPPED = re.compile(
     r"|\^\s*(?:\\circ(?![A-Za-z])|\{\s*\\circ\s*\})|\\degree(?![A-Za-z])"
 )
 UNIT = re.compile(r"(?<=[^\s{(\[,=])\s*\\text\s*\{(?!\s*[ap]\.?m\b)[^{}]*\}(?:\^\{?[0-9]\}?)?\s*$")
+# a unit as plain words, apart from its number; shorter ones might be variables
+PLAIN_UNIT = re.compile(
+    r"(?<=[0-9])(?:(?:\s+(?:[a-z]{4,}|[ckm]m|kg|ft|sq|of|per)\b\.?)+(?:\^\{?[23]\}?)?"
+    r"|\s+m\^\{?[23]\}?|\s*[\u20ac\u00a3])\s*$"
+)
 TEXT = re.compile(r"\\text\s*\{\s*([^{}]*?)\s*\}")
 LEFT_SIDE = re.compile(r"^\s*[A-Za-z][A-Za-z0-9]?\s*=(?=[^=]*$)")
-PLAIN_FRACTION = re.compile(r"(-?)\\frac\{(-?)([0-9]+)\}\{([0-9]+)\}")
+# blanks mean something between two numbers only
+GAP = re.compile(r"(?<![0-9]) | (?![0-9])")
 # one argument of a command: a group, a command, or one character
 TOKEN = re.compile(r"\\[A-Za-z]+|\\.|[^\\]")
 
@@ -39,6 +47,7 @@ class MalformedError(ValueError):
     """LaTeX that breaks off or does not close."""
 
 
+@of_own_part
 def last_expression(text: str) -> str | None:
     """The text's answer as LaTeX: what it states, else its last box, formula or number.
 
@@ -51,6 +60,7 @@ def last_expression(text: str) -> str | None:
     return None
 
 
+@of_own_part
 def boxed_expression(text: str) -> str | None:
     r"""The content of the last `\boxed{}` or `\fbox{}`; None without one, or if it never closes."""
     starts = [found.end() for found in BOXED.finditer(text)]
@@ -60,11 +70,13 @@ def boxed_expression(text: str) -> str | None:
     return " ".join(text[starts[-1] : end].split()) or None if end is not None else None
 
 
+@of_own_part
 def stated_latex(text: str) -> str | None:
     """The normal form of what follows the last `The answer is`, up to the end of the line."""
     return normal_form(_stated(text) or "")
 
 
+@of_own_part
 def boxed_latex(text: str) -> str | None:
     r"""The normal form of the content of the last `\boxed{}`."""
     return normal_form(boxed_expression(text) or "")
@@ -74,30 +86,33 @@ def normal_form(expression: str) -> str | None:
     """The normal form of one answer in LaTeX; None if it is empty, malformed or very long."""
     if len(expression) > MAX_LENGTH:
         return None
-    text = " ".join(expression.replace("\u2212", "-").split())
+    text = " ".join(plain_signs(expression).split())
     text = re.sub(r"\\[dtc]frac(?![A-Za-z])", r"\\frac", text)
     text = re.sub(r"\\(?:mbox|textbf|textrm|mathrm)(?![A-Za-z])", r"\\text", text)
-    text = DROPPED.sub(lambda found: found["kept"] or "", text.replace("{,}", ","))
-    text = LEFT_SIDE.sub("", TEXT.sub(r"\1", UNIT.sub("", text)))
+    text = DROPPED.sub(lambda found: found["kept"] or "", text)
+    text = LEFT_SIDE.sub("", TEXT.sub(r"\1", PLAIN_UNIT.sub("", UNIT.sub("", text))))
     text = re.sub(r"(?<![0-9])\.(?=[0-9])", "0.", text.strip().removesuffix("."))
     try:
-        return _exact(_grouped(text.replace(" ", ""))) or None
+        grouped = _grouped(GAP.sub("", text))
+        return exact(text) or exact(grouped) or grouped or None
     except MalformedError:
         return None
 
 
 def without_marks(expression: str) -> str:
     r"""The expression without currency, percent and degree signs, and spaces such as `\!`."""
-    return DROPPED.sub(lambda found: found["kept"] or "", expression.replace("{,}", ",")).strip()
+    return DROPPED.sub(lambda found: found["kept"] or "", plain_signs(expression)).strip()
 
 
 def _stated(text: str) -> str | None:
     statements = STATED.split(text)[1:]
     if not statements:
         return None
-    line = LINE_END.split(statements[-1].strip(), maxsplit=1)[0].strip()
+    statement = statements[-1].strip()
+    display = DISPLAY.match(statement)
+    line = display[0] if display else LINE_END.split(statement, maxsplit=1)[0].strip()
     line = line.removesuffix(".").strip()
-    formula = INLINE.fullmatch(line)
+    formula = DISPLAY.fullmatch(line) or INLINE.fullmatch(line)
     if formula:
         line = next(group for group in formula.groups() if group).strip()
     return boxed_expression(line) or line or None
@@ -142,6 +157,7 @@ def _grouped(text: str) -> str:
 
 def _argument(text: str) -> tuple[str, str]:
     """The first argument in the text, its own arguments in braces, and what follows it."""
+    text = text.lstrip()
     token = TOKEN.match(text)
     if token is None or token[0] == "}":
         raise MalformedError
@@ -153,13 +169,3 @@ def _argument(text: str) -> tuple[str, str]:
     if token[0] in ("\\frac", "\\sqrt"):
         raise MalformedError
     return token[0], text[token.end() :]
-
-
-def _exact(text: str) -> str:
-    """A plain number as an exact fraction; any other text as it is."""
-    fraction = PLAIN_FRACTION.fullmatch(text)
-    if fraction:
-        outer, inner, numerator, denominator = fraction.groups()
-        sign = "-" if outer != inner else ""
-        return exact(f"{sign}{numerator}/{denominator}") or text
-    return exact(text) or text

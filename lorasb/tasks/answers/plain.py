@@ -1,42 +1,24 @@
-"""Answers that are words: the whole text, or its last number as it is written."""
+"""Answers that are words: the whole text, as it stands or without what is no part of an answer."""
 
 from __future__ import annotations
 
 import re
 
-NUMBER = re.compile(
-    r"""
-    ((?:(?<![\w.)])[-+])?)             # a sign, if it cannot be a minus or a hyphen
-    [$€£]?
-    (
-      (?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?
-      |\.[0-9]+
-    )
-    """,
-    re.VERBOSE,
-)
+from lorasb.tasks.answers.reply import of_own_part
+
+MARKS = re.compile(r"[*_`~\"'\u2018\u2019\u201c\u201d()\[\]{}<>]|^[ \t]*\#+[ \t]", re.MULTILINE)
 
 
+@of_own_part
 def whole_answer(text: str) -> str | None:
     """All of the text, runs of white space made one blank; None if nothing is left."""
     return " ".join(text.split()) or None
 
 
-def last_number(text: str) -> str | None:
-    """The last number in the text: `1,234.50` and `1234.5` are the same number.
+@of_own_part
+def unmarked_answer(text: str) -> str | None:
+    """As `whole_answer`, in small letters, without Markdown, quotes, brackets and a full stop.
 
-    Commas count where they separate thousands. Units, currencies and percent signs are ignored;
-    of a fraction such as `3/4` the denominator is the last number.
+    For answers of plain words: these marks make no other answer of them.
     """
-    numbers = NUMBER.findall(text.replace("\u2212", "-"))
-    if not numbers:
-        return None
-    sign, digits = numbers[-1]
-    return plain_number(sign, digits)
-
-
-def plain_number(sign: str, digits: str) -> str:
-    """A decimal number without separators, leading zeros and trailing zeros after the point."""
-    whole, _, fraction = digits.replace(",", "").partition(".")
-    normal = f"{whole.lstrip('0') or '0'}.{fraction.rstrip('0')}".rstrip(".")
-    return f"-{normal}" if sign == "-" and normal != "0" else normal
+    return whole_answer(MARKS.sub("", text).lower().rstrip(" .\n"))

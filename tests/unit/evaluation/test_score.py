@@ -29,6 +29,7 @@ from tests.unit.text import (
     sets_task,
 )
 
+NUMBERS = {"strict": "whole_answer", "flexible": "last_value"}
 ANSWERS = ["1 + 2 = 3 .", "5 .", "7 ."]
 
 
@@ -42,7 +43,7 @@ def rows(predictions: list[Any], labels: list[Any]) -> list[dict[str, Any]]:
 def test_strict_and_flexible_answers():
     # the whole answer; another way to the same number; nothing
     predictions = rows(["1 + 2 = 3 .", "4 + 1 = 5", "no idea"], ANSWERS)
-    metrics, items = score_rows(generation_task(), predictions)
+    metrics, items = score_rows(generation_task(answers=NUMBERS), predictions)
     assert metrics == {
         "accuracy_strict": pytest.approx(1 / 3),
         "accuracy_flexible": pytest.approx(2 / 3),
@@ -61,7 +62,7 @@ def test_strict_and_flexible_answers():
 
 def test_correct_follows_the_primary_metric():
     predictions = rows(["1 + 2 = 3 .", "4 + 1 = 5", "no idea"], ANSWERS)
-    _, items = score_rows(generation_task(primary="accuracy_strict"), predictions)
+    _, items = score_rows(generation_task(answers=NUMBERS, primary="accuracy_strict"), predictions)
     assert [row["correct"] for row in items] == [1.0, 0.0, 0.0]
     assert [row["flexible"] for row in items] == [1.0, 1.0, 0.0]
     # what is compared is what the strict rule reads
@@ -70,14 +71,16 @@ def test_correct_follows_the_primary_metric():
 
 
 def test_empty_and_endless_predictions_are_wrong_answers():
-    metrics, items = score_rows(generation_task(), rows(["", "3 " * 500, "7"], ANSWERS))
+    metrics, items = score_rows(
+        generation_task(answers=NUMBERS), rows(["", "3 " * 500, "7"], ANSWERS)
+    )
     assert metrics == {"accuracy_strict": 0.0, "accuracy_flexible": pytest.approx(1 / 3)}
     assert [row["correct"] for row in items] == [0.0, 0.0, 1.0]
 
 
 def test_a_gold_answer_without_an_answer_is_refused():
-    with pytest.raises(UserError, match=r"item 1: the extractor last_number \(answers.flexible\)"):
-        score_rows(generation_task(), rows(["3", "5"], ["3", "five"]))
+    with pytest.raises(UserError, match=r"item 1: the extractor last_value \(answers.flexible\)"):
+        score_rows(generation_task(answers=NUMBERS), rows(["3", "5"], ["3", "five"]))
 
 
 def test_a_rule_with_two_extractors_and_a_comparator():
@@ -223,7 +226,9 @@ def test_no_cell_gives_tables_with_headers(study):
 
 
 def test_generated_answers_are_compared_with_the_split(tmp_path):
-    study = Study(tmp_path, generation_task(), {"item": [0, 1], "answer": ["3 .", "5 ."]})
+    study = Study(
+        tmp_path, generation_task(answers=NUMBERS), {"item": [0, 1], "answer": ["3 .", "5 ."]}
+    )
     study.add(rows(["3 .", "4"], ["3 .", "5 ."]))
     metrics, items = study.score()
     assert metrics["value"].tolist() == [0.5, 0.5]
@@ -234,7 +239,9 @@ def test_generated_answers_are_compared_with_the_split(tmp_path):
 def test_each_evaluation_set_has_its_score_and_the_split_their_mean(tmp_path):
     gold = ["5", "6", "7", "option1", "option2"]
     sets = ["short"] * 3 + ["long"] * 2
-    study = Study(tmp_path, sets_task(), {"item": list(range(5)), "answer": gold, "set": sets})
+    study = Study(
+        tmp_path, sets_task(answers=NUMBERS), {"item": list(range(5)), "answer": gold, "set": sets}
+    )
     # "so 6" is right by short's flexible rule only; long's looks for options
     study.add(rows(["5", "so 6", "no", "option1", "2"], gold))
     study.add(rows(gold, gold), seed=1)
@@ -255,8 +262,10 @@ def test_each_evaluation_set_has_its_score_and_the_split_their_mean(tmp_path):
     assert metrics.loc[metrics["seed"] == 1, "value"].eq(1.0).all()
     path = tmp_path / "data/test.parquet"
     replies = read_jsonl(study.cells[0][1])
-    assert primary_value(sets_task(), replies, path) == pytest.approx(np.mean(flexible))
-    other = sets_task(primary="accuracy_strict")
+    assert primary_value(sets_task(answers=NUMBERS), replies, path) == pytest.approx(
+        np.mean(flexible)
+    )
+    other = sets_task(answers=NUMBERS, primary="accuracy_strict")
     assert primary_value(other, replies, path) == pytest.approx(np.mean(strict))
     assert items["set"].tolist() == sets * 2
     assert items["correct"].tolist() == [1.0, 1.0, 0.0, 1.0, 0.0] + [1.0] * 5

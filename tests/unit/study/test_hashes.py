@@ -96,7 +96,7 @@ def test_hash_changes_with_what_training_depends_on(project, file, old, new):
     [
         ("config/defaults.yaml", "batch_size: 128", "batch_size: 64"),  # of prediction
         ("config/methods/lora-sb.yaml", "label: LoRA-SB", "label: another name"),
-        ("config/tasks/world.yaml", "score_version: 1", "score_version: 2"),
+        ("config/tasks/world.yaml", "score_version: 2", "score_version: 3"),
         ("config/methods/lora-xs.yaml", "scaling: 1.0", "scaling: 2.0"),
         ("config/defaults.yaml", "random_draws: 20", "random_draws: 30"),
     ],
@@ -167,7 +167,7 @@ def test_nothing_is_dropped_for_a_split_without_rows(project):
         ("flexible: choice", "flexible: option", False, True),
         ("from: boolq", "from: piqa", True, False),
         ("label: BoolQ", "label: another name", False, False),
-        ("score_version: 1", "score_version: 2", False, True),
+        ("score_version: 2", "score_version: 3", False, True),
         ("max_new_tokens: 32", "max_new_tokens: 16", True, False),
     ],
 )
@@ -265,9 +265,9 @@ def test_the_best_epoch_depends_on_how_it_is_scored(project):
         )
         return point_hash()
 
-    assert scored(2) == scored(3)
+    assert scored(3) == scored(4)
     changed(project, "config/defaults.yaml", "epoch: last", "epoch: best")
-    assert scored(4) != scored(5)
+    assert scored(5) != scored(6)
 
 
 def test_options_at_their_defaults_are_in_no_hash(monkeypatch):

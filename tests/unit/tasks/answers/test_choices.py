@@ -33,8 +33,19 @@ def test_option(text, found):
         ("the correct answer is true", "true"),
         ("the correct answer is FALSE.", "false"),
         ("True, not false", "true"),
-        ("It is not true, so false", "true"),  # the first match counts, as in the paper
-        ("true/false", "true"),
+        ("It is not true, so false", "false"),
+        ("true/false", "true"),  # nothing is stated: the first one named, as in the paper
+        ("not true", None),
+        ("The statement isn't true.", None),
+        ("This is false, not true.", "false"),
+        ("It is true that dogs bark, but the correct answer is false.", "false"),
+        ("The correct answer is false. It is true that dogs bark.", "false"),
+        ("The claim is false because it is not true that water is dry.", "false"),
+        ("The correct answer is true, although it isn't always true.", "true"),
+        ("I'd say true... actually false", "false"),
+        ("True or false? False", "false"),
+        ("Answer format: true/false\nfalse", "false"),
+        ("True is wrong; false is right", "false"),
         ("untrue", None),
         ("truest", None),
         ("yes", None),
@@ -56,7 +67,10 @@ def test_true_false(text, found):
         ("ANSWER4", "answer4"),
         ("the answer is 4", None),
         ("the correct answer is\nanswer1 or answer2", "answer1"),
-        ("neither answer1 nor answer2", "answer1"),
+        ("neither answer1 nor answer2", None),
+        ("Answer (2)", "answer2"),
+        ("answer_2", "answer2"),
+        ("The correct answer is answer1 because answer2, answer3 are not related", "answer1"),
         ("answer12", "answer12"),  # and not answer1
         ("answerA", None),
         ("As a language model I have no answer.", None),
@@ -89,7 +103,8 @@ def test_solution_and_ending(extract, text, found):
     ("text", "found"),
     [
         ("the correct answer is answer3", "answer3"),
-        ("It is true that solution1 is best", "true"),
+        ("true, if solution1 is used", "true"),
+        ("It is true that solution1 is best", "solution1"),  # stated before named
         ("Ending 2", "ending2"),
         ("the answer is option1", "option1"),
         ("nothing of that", None),
@@ -99,21 +114,82 @@ def test_choice_takes_the_first_of_any_form(text, found):
     assert choice(text) == found
 
 
-@pytest.mark.parametrize(
-    ("reply", "strict"),
-    [
-        ("the correct answer is answer1", True),
-        ("the  correct answer is\nanswer1", True),
-        ("The correct answer is answer1", False),
-        ("the correct answer is answer1.", False),
-        ("answer1", False),
-        ("the correct answer is answer1\n\n### Instruction:", False),
-    ],
-)
-def test_strict_wants_the_trained_form(reply, strict):
-    gold = "the correct answer is answer1"
-    assert (EXTRACTORS["whole_answer"](reply) == EXTRACTORS["whole_answer"](gold)) is strict
-    assert answer(reply) == answer(gold)
+# what a reply says of its options, and the one that is its answer
+STATED = [
+    # stated before named
+    ("option1, option2, option3, option4. The correct answer is option2", "2"),
+    ("Option1: heat, option2: cold. The correct answer is option2.", "2"),
+    ("Option1/option2. The answer is: option2.", "2"),
+    ("Option1 is about heat; option2 is about cold, so the answer is option2", "2"),
+    ("**Option 2** is correct", "2"),
+    ("Option2 is the correct answer because option1 does not make sense.", "2"),
+    ("the option that fits best is option2, because option1 contradicts the text", "2"),
+    ("Option1 is plausible, but option2 is the most plausible.", "2"),
+    ("While option1 is plausible, option2 is the best.", "2"),
+    ("Option2 is the most plausible, although option1 is plausible.", "2"),
+    ("The answer could be option1 or option2, but I choose option2.", "2"),
+    ("The correct answer is either option1 or option2; I'd go with option2", "2"),
+    ("Between option1 and option2, option2 fits best.", "2"),
+    ("Is it option1? The correct answer is option2.", "2"),
+    ("Could it be option1? No. Could it be option2? Yes.", "2"),
+    ("Answer format: option1/option2\nThe correct answer is option2", "2"),
+    ("option1/option2/option3: option2", "2"),
+    ("Option1 fits. Then again... So it must be option2", "2"),
+    # the last stated of a reply that corrects itself
+    ("The correct answer is option1. Wait, actually, option2 fits better.", "2"),
+    ("The correct answer is option1. No, it's option2.", "2"),
+    ("The correct answer is option1, no wait, option2.", "2"),
+    ("The correct answer is option1. Sorry, I meant option2.", "2"),
+    ("I first thought option1, but on second thought option2", "2"),
+    ("option1... no, option2", "2"),
+    ("The correct answer is option1. Option1 is wrong, though. It must be option2.", "2"),
+    ("The correct answer is option1. Actually option1 is wrong, option2", "2"),
+    # not what is ruled out
+    ("Option1 is out of place here; the correct answer is option2", "2"),
+    ("The correct answer is not option1 but option2", "2"),
+    ("It isn't option1, option3 or option4; it's option2", "2"),
+    ("Option1 and option3 are wrong, so the correct answer is option2", "2"),
+    ("I would rule out option1. option2", "2"),
+    ("I rule out option1, option3 and option4. That leaves option2.", "2"),
+    (
+        "Let's eliminate option1 and option4. Of option2 and option3, option2 makes the most sense",
+        "2",
+    ),
+    ("It cannot be option1, therefore option2.", "2"),
+    ("Option1 won't work. Option2 will.", "2"),
+    ("Neither option1 nor option3 is right. The correct answer is option2.", "2"),
+    ("The wrong answer is option1, the right one is option2", "2"),
+    ("The correct answer is option2, the incorrect answer is option1", "2"),
+    ("The correct answer is option2 rather than option1", "2"),
+    ("Option2 is better than option1", "2"),
+    ("I prefer option2 over option1", "2"),
+    ("option2 (not option1)", "2"),
+    ("It's option2, not option1", "2"),
+    ("option 1: no. option 2: yes. option 3: no.", "2"),
+    ("option1 makes no sense. option3 is impossible. So it has to be option2.", "2"),
+    ("I'm not sure but I think option2", "2"),
+    ("not option1", None),
+    ("Option1 isn't right", None),
+    ("option1 is not the correct answer", None),
+    # marks around it
+    ("\\boxed{\\text{option2}}", "2"),
+    ("(option2)", "2"),
+    ("'option2'", "2"),
+    ("the correct answer is option 2", "2"),
+    # the first one named
+    ("option2", "2"),
+    ("option2 or option1", "2"),
+    ("option2 option1 mouse option3 fish option4", "2"),
+    ("option2: use a spoon", "2"),
+]
+
+
+@pytest.mark.parametrize("name", ["option", "ending", "solution", "answer", "choice"])
+@pytest.mark.parametrize(("text", "number"), STATED)
+def test_what_is_stated(name, text, number):
+    word = "option" if name == "choice" else name
+    text = text.replace("option", word).replace("Option", word.title())
+    assert EXTRACTORS[name](text) == (number and word + number)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,15 @@ REPLIES = [
     "so $x = \\boxed{\\frac{3}{4}}$",
 ]
 # the others need a mark, or take a part of the text as it is
-NORMAL = ["whole_answer", "last_number", "last_value", "true_false", "solution", "answer", "ending"]
+NORMAL = [
+    "whole_answer",
+    "unmarked_answer",
+    "last_value",
+    "true_false",
+    "solution",
+    "answer",
+    "ending",
+]
 NORMAL += ["option", "choice"]
 
 
@@ -36,7 +44,9 @@ def test_extractors_return_text_or_nothing(name, text):
 
 
 @pytest.mark.parametrize("name", sorted(EXTRACTORS))
-@pytest.mark.parametrize("character", ["{", "(", "\\frac", "$", "1", "1,", "-", "9^", ". ", "\n"])
+@pytest.mark.parametrize(
+    "character", ["{", "(", "\\frac", "$", "1", "1,", "-", "9^", ". ", "\n", "a", "1 a", "is "]
+)
 def test_endless_replies_end(name, character):
     EXTRACTORS[name](f"The answer is: {character * 2000}")
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from lorasb.tasks.answers.plain import last_number, whole_answer
+from lorasb.tasks.answers.plain import unmarked_answer, whole_answer
 
 
 @pytest.mark.parametrize(
@@ -11,6 +11,7 @@ from lorasb.tasks.answers.plain import last_number, whole_answer
         ("24 + 1 = 25 , 25 - 9 = 16 .", "24 + 1 = 25 , 25 - 9 = 16 ."),
         ("  16\n", "16"),
         ("forest  is\toption2 .", "forest is option2 ."),
+        ("option2 .\n\n### Instruction:\nforest", "option2 ."),
         ("", None),
         (" \n\t ", None),
     ],
@@ -20,37 +21,40 @@ def test_whole_answer(text, answer):
 
 
 @pytest.mark.parametrize(
-    ("text", "answer"),
+    "text",
     [
-        ("24 + 1 = 25 , 25 - 9 = 16 .", "16"),
-        ("The answer is: 1,234,567", "1234567"),
-        ("1,234.50 dollars", "1234.5"),
-        ("one of 10,20", "20"),  # a list: 20 is no group of three
-        ("12,345,6789", "6789"),  # nor is 6789
-        ("-5", "-5"),
-        ("it is \u22125 degrees", "-5"),  # the typographic minus
-        ("x = -0.50", "-0.5"),
-        ("-0", "0"),
-        ("+7", "7"),
-        ("25-9", "9"),  # a minus between operands is no sign
-        ("(2)-9", "9"),
-        ("covid-19", "19"),  # nor is a hyphen
-        ("1.5-2.5", "2.5"),
-        ("$42.", "42"),
-        ("-$42", "-42"),
-        ("about 80%", "80"),
-        ("3/4", "4"),
-        (".5", "0.5"),
-        ("007", "7"),
-        ("2.0", "2"),
-        ("100", "100"),
-        ("#### 72\n", "72"),
-        # not rounded by any float
-        ("12345678901234567890123456789012345", "12345678901234567890123456789012345"),
-        ("I cannot answer that.", None),
-        ("", None),
-        ("\u0664\u0662", None),  # digits of other scripts are not read
+        "the correct answer is answer1",
+        "The correct answer is Answer1.",
+        "the correct answer is **answer1**",
+        "**The correct answer is answer1.**",
+        "the correct answer is (answer1)",
+        "the correct answer is [answer1] .",
+        "the correct answer is `answer1`",
+        "_the correct answer is answer1_",
+        '"the correct answer is answer1."',
+        "the correct answer is \u201canswer1\u201d",
+        "# The correct answer is answer1",
+        "  the correct\nanswer is answer1  ",
     ],
 )
-def test_last_number(text, answer):
-    assert last_number(text) == answer
+def test_unmarked_answer_forgives_what_is_no_part_of_it(text):
+    assert unmarked_answer(text) == "the correct answer is answer1"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "answer1",
+        "the correct answer is answer2",
+        "the answer is answer1",
+        "the correct answer is answer1, since it is",
+        "the correct answer is answer12",
+    ],
+)
+def test_unmarked_answer_forgives_no_other_words(text):
+    assert unmarked_answer(text) != "the correct answer is answer1"
+
+
+@pytest.mark.parametrize("text", ["", " \n", ".", "** **", "()"])
+def test_nothing_is_left(text):
+    assert unmarked_answer(text) is None
