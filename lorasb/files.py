@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import torch
 
+AGAIN = "delete it and run again"
+
 
 @contextmanager
 def atomic(path: Path | str) -> Iterator[Path]:
@@ -110,8 +112,8 @@ def write_csv(path: Path | str, table: pd.DataFrame) -> None:
         table.to_csv(partial, index=False)
 
 
-def read_json(path: Path | str) -> Any:
-    """Read a JSON file.
+def read_json(path: Path | str, advice: str = AGAIN) -> Any:
+    """Read a JSON file; `advice` is what to do with a damaged one.
 
     Raises
     ------
@@ -119,9 +121,9 @@ def read_json(path: Path | str) -> Any:
         If the file is missing or is not JSON.
     """
     try:
-        return json.loads(_read_text(path))
+        return json.loads(_read_text(path, advice))
     except json.JSONDecodeError as error:
-        raise UserError(f"{path}: not valid JSON ({error}); delete it and run again") from error
+        raise UserError(f"{path}: not valid JSON ({error}); {advice}") from error
 
 
 def read_record(path: Path | str, *keys: str) -> dict[str, Any]:
@@ -140,8 +142,8 @@ def read_record(path: Path | str, *keys: str) -> dict[str, Any]:
     return found
 
 
-def read_jsonl(path: Path | str) -> list[dict[str, Any]]:
-    """Read one JSON object a line.
+def read_jsonl(path: Path | str, advice: str = AGAIN) -> list[dict[str, Any]]:
+    """Read one JSON object a line; `advice` is what to do with a damaged file.
 
     Raises
     ------
@@ -150,14 +152,14 @@ def read_jsonl(path: Path | str) -> list[dict[str, Any]]:
     """
     rows = []
     # not splitlines(): a generated answer may hold other line separators, such as U+2028
-    lines = _read_text(path).removesuffix("\n").split("\n")
+    lines = _read_text(path, advice).removesuffix("\n").split("\n")
     for number, line in enumerate(lines if lines != [""] else [], start=1):
         try:
             row = json.loads(line)
         except json.JSONDecodeError:
             row = None
         if not isinstance(row, dict):
-            raise UserError(f"{path}, line {number}: no JSON object; delete the file and run again")
+            raise UserError(f"{path}, line {number}: no JSON object; {advice}")
         rows.append(row)
     return rows
 
@@ -198,11 +200,9 @@ def check_readable(path: Path | str, rule: str = "that makes it") -> None:
         raise UserError(f"{path}: no such file; run the rule {rule}") from error
 
 
-def _read_text(path: Path | str) -> str:
+def _read_text(path: Path | str, advice: str = AGAIN) -> str:
     check_readable(path)
     try:
         return Path(path).read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise UserError(
-            f"{path}: not UTF-8 at byte {error.start}; delete it and run again"
-        ) from error
+        raise UserError(f"{path}: not UTF-8 at byte {error.start}; {advice}") from error

@@ -80,9 +80,9 @@ class Probe:
         self.top = top
         draws = self.settings["probe"]["random_draws"]
         self.random = RandomBases(draws, generator(seed, "probe-bases"))
-        self.rows = self.settings["probe"]["rows"]
         order = torch.randperm(len(rows), generator=generator(seed, "probe"))
-        chosen = [rows[index] for index in order[: self.rows].tolist()]
+        chosen = [rows[index] for index in order[: self.settings["probe"]["rows"]].tolist()]
+        self.rows = len(chosen)
         size = self.settings["gradient"]["batch_size"]
         collate = Collator(tokenizer)
         self.batches: list[Batch] = [

@@ -29,17 +29,20 @@ def check_together(data: Mapping[str, Any], where: str) -> None:
     if data["kind"] == "generation":
         _check_templates(data, where)
     else:
+        _check_columns(data, where)
         _check_num_labels(data, where)
     _check_source(data["source"], f"{where}: source")
     _check_splits(data, where)
 
 
-def _check_templates(data: Mapping[str, Any], where: str) -> None:
+def _owners(data: Mapping[str, Any], where: str) -> dict[str, Mapping[str, Any]]:
+    """The task and its evaluation sets, by where they stand."""
     sets = data["splits"]["test"].get("sets", {})
-    owners = {where: data} | {
-        f"{where}: splits.test.sets.{name}": own for name, own in sets.items()
-    }
-    for key, owner in owners.items():
+    return {where: data} | {f"{where}: splits.test.sets.{name}": own for name, own in sets.items()}
+
+
+def _check_templates(data: Mapping[str, Any], where: str) -> None:
+    for key, owner in _owners(data, where).items():
         for name in ("prompt", "answer"):
             if name in owner:
                 _check_template(owner[name], f"{key}: {name}")
@@ -61,6 +64,16 @@ def _check_template(template: str, key: str) -> None:
             raise UserError(
                 f"{key}: '{{{name}' is followed by a format or conversion; a column's name stands "
                 f"in braces alone; {meant}"
+            )
+
+
+def _check_columns(data: Mapping[str, Any], where: str) -> None:
+    for key, owner in _owners(data, where).items():
+        columns = owner.get("columns", {"text": [], "label": None})
+        if columns["label"] in columns["text"]:
+            raise UserError(
+                f"{key}: columns: '{columns['label']}' is both text and label; the model would be "
+                "shown what is right"
             )
 
 

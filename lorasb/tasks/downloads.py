@@ -18,9 +18,11 @@ from datasets import Dataset
 from lorasb.errors import UserError
 from lorasb.files import atomic, read_json, read_jsonl
 from lorasb.hub import OFFLINE, out_of_reach
-from lorasb.tasks.task import File, FilesSource
+from lorasb.tasks.task import File, FilesSource, Row
 
 TIMEOUT = 60  # seconds without a byte
+# a file of the user's own cannot be had again
+ADVICE = "correct it, or delete it if it was downloaded"
 
 
 @cache
@@ -125,17 +127,16 @@ def _read(path: Path) -> Dataset:
     except UnicodeEncodeError as error:
         code = f"{ord(error.object[error.start]):04x}"
         raise UserError(f"{path}: half of a character, \\u{code}, which is no text") from error
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        message = " ".join(str(error).split())
-        raise UserError(f"{path}: not a table of rows of one type: {message}") from error
+    except pa.ArrowInvalid as error:
+        raise UserError(f"{path}: not a table: {' '.join(str(error).split())}") from error
 
 
 def _read_json(path: Path) -> Dataset:
-    return _table(read_json(path), path)
+    return _table(read_json(path, ADVICE), path)
 
 
 def _read_jsonl(path: Path) -> Dataset:
-    return _table(read_jsonl(path), path)
+    return _table(read_jsonl(path, ADVICE), path)
 
 
 def _read_parquet(path: Path) -> Dataset:
@@ -150,4 +151,12 @@ def _table(rows: object, path: Path) -> Dataset:
         if set(row) != set(columns):
             differing = sorted(set(row) ^ set(columns))
             raise UserError(f"{path}, row {number}: {differing[0]!r} is not in all rows")
-    return Dataset(pa.table({name: [row[name] for row in rows] for name in columns}))
+    return Dataset(pa.table({name: _column(name, rows, path) for name in columns}))
+
+
+def _column(name: str, rows: list[Row], path: Path) -> pa.Array:
+    try:
+        return pa.array([row[name] for row in rows])
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        message = " ".join(str(error).split())
+        raise UserError(f"{path}: the values of {name!r} are not of one type: {message}") from error

@@ -81,6 +81,11 @@ def test_rows_are_drawn_from_the_seed(project):
     assert ids[0].shape != ids[2].shape or not torch.equal(ids[0], ids[2])
 
 
+def test_fewer_rows_than_are_asked_for_are_all_taken(project):
+    few = Probe(kept.resolved(), kept.rows()[:3], 0, TOP)
+    assert few.rows == sum(len(batch["input_ids"]) for batch in few.batches) == 3
+
+
 def test_trained_gradient_is_that_of_the_small_matrix(project):
     """G_R = s B^T g A^T (Lemma 2)."""
     found, moment = probe(), last("lora-sb")

@@ -11,7 +11,6 @@ from lorasb.errors import UserError
 from lorasb.stages.prepare_task import prepare_task
 from tests.unit.study.test_study import changed
 
-STUDY = "config/studies/quickstart.yaml"
 WORLD = "config/tasks/world.yaml"
 MODEL = "quickstart-llama"
 

@@ -176,6 +176,12 @@ def with_sets(**sets):
             )
         ),
         (SETS, with_sets(one=SET | {"prompt": "{x} {}"}), "splits.test.sets.one: prompt: '{}' is"),
+        (LABELLED, {"columns": {"text": ["a", "b"], "label": "b"}}, "'b' is both text and label"),
+        (
+            LABELLED,
+            with_sets(one=SET | {"columns": {"text": ["a"], "label": "a"}}),
+            "splits.test.sets.one: columns: 'a' is both text and label",
+        ),
         (LABELLED, {"drop_rows": ["duplicates"]}, "drop_rows.0: 'duplicates' is not one of"),
         (LABELLED, {"drop_rows": []}, "drop_rows: [] should be non-empty"),
         (GENERATED, {"prompt": "no column"}, "a text with a column's name in braces"),
