@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
 import shutil
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -73,6 +75,26 @@ def atomic_folder(path: Path | str) -> Iterator[Path]:
             partial.rename(path)
     finally:
         settle()
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[bool]:
+    """Hold the lock file `path`; where another process holds it, say so on stderr and wait.
+
+    Yields whether it had to wait: what the block is to do may then be done. The system drops the
+    lock of a process that ends, however it ends; the file stays.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as lock:
+        waited = False
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waited = True
+            sys.stderr.write(f"{path.parent}: another process is at it; waiting\n")
+            sys.stderr.flush()
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield waited
 
 
 @contextmanager

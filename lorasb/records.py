@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from lorasb.errors import UserError, remake
-from lorasb.files import read_json, write_json
+from lorasb.files import locked, read_json, write_json
 
 ENDING = "record.json"  # of the name of every record
 KEYS = {"path", "files", "inputs", "self"}
@@ -82,6 +83,17 @@ def check_folder(folder: Path) -> None:
             Inputs().file(folder / name)
 
 
+@contextmanager
+def alone(*records: Path) -> Iterator[Callable[[Inputs], bool]]:
+    """Hold the lock of a stage, whose records lie in one folder, so that no other is at it.
+
+    Yields what says, once all inputs are noted, whether a process that it had to wait for has made
+    the same from them. A process left over from a killed workflow may be one.
+    """
+    with locked(records[0].parent / ".lock") as waited:
+        yield lambda inputs: waited and all(_is_made(path, inputs) for path in records)
+
+
 def as_written(folder: Path, files: Iterable[Path | str]) -> dict[str, Facts]:
     """Size and hash of these files and of all in these folders, by their names in `folder`."""
     return {
@@ -107,6 +119,15 @@ def sha256(path: Path) -> str:
 def _sha256(path: Path, size: int, changed: int) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _is_made(path: Path, inputs: Inputs) -> bool:
+    """Whether what a record tells of is there, made from these inputs and perhaps others."""
+    if not path.exists():
+        return False
+    record = _read(path)
+    same = inputs.hashes.items() <= record["inputs"].items()
+    return same and first_damaged(path.parent, record["files"]) is None
 
 
 def _is_written(path: Path, facts: Facts) -> bool:

@@ -16,7 +16,7 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 from lorasb.bundled.corpus import KINDS, write_documents
 from lorasb.bundled.llama import new_llama
 from lorasb.bundled.tokenizer import build_tokenizer
-from lorasb.files import write_json
+from lorasb.files import locked, read_json, write_json
 from lorasb.seeding import derive_seed, generator
 
 STEPS = 9_000
@@ -78,8 +78,21 @@ def probe(
 def pretrain(output: Path, *, seed: int = 0, steps: int = STEPS, threads: int = 1) -> None:
     """Train the model from scratch and save it with its tokenizer and `pretraining.json`.
 
-    The weights depend on `seed`, `steps`, the number of threads and the machine's arithmetic.
+    The weights depend on `seed`, `steps`, the number of threads and the machine's arithmetic. What
+    another process has made of them while this one waited for it is not made again.
     """
+    facts = {"seed": seed, "steps": steps, "threads": threads}
+    with locked(output / ".lock") as waited:
+        if not (waited and _is_made(output, facts)):
+            _pretrain(output, **facts)
+
+
+def _is_made(output: Path, facts: dict[str, int]) -> bool:
+    record, weights = output / "pretraining.json", output / "model.safetensors"
+    return weights.exists() and record.exists() and facts.items() <= read_json(record).items()
+
+
+def _pretrain(output: Path, *, seed: int, steps: int, threads: int) -> None:
     torch.set_num_threads(threads)
     tokenizer = build_tokenizer()
     model = build_model(len(tokenizer), generator(seed, "weights"))

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from lorasb.files import write_json
 from lorasb.linalg.svd import Factors
 from lorasb.machine import measured
-from lorasb.records import Inputs, write_record
+from lorasb.records import Inputs, alone, write_record
 from lorasb.seeding import generator
 from lorasb.start.factors import factorize, save_factors
 from lorasb.start.gradients import load_gradients
+from lorasb.study.hashes import factors_hash, weight_factors_hash
 from lorasb.study.paths import STARTS
 from lorasb.study.study import Study
 
@@ -20,17 +23,19 @@ def factorize_gradient(study: str, model: str, task: str, samples: int, seed: in
     found = Study.load(study)
     settings = found.settings(task)["factors"]
     names = {"study": study, "model": model, "task": task, "samples": samples, "seed": seed}
+    path = Path(STARTS["gradient_factors"].format(**names))
     inputs = Inputs()
     gradients = load_gradients(inputs.file(STARTS["gradient"].format(**names)))
-    with measured() as cost:
-        factors = factorize(
-            gradients,
-            found.largest_rank,
-            step=settings["step"],
-            svd=settings["svd"],
-            generator=generator(seed, "svd"),
-        )
-    _write_factors(factors, cost, Path(STARTS["gradient_factors"].format(**names)), inputs)
+    inputs.note(f"the settings of {path}", factors_hash(found, model, task, samples))
+    make = partial(
+        factorize,
+        gradients,
+        found.largest_rank,
+        step=settings["step"],
+        svd=settings["svd"],
+        generator=generator(seed, "svd"),
+    )
+    _write_factors(path, inputs, make)
 
 
 def factorize_weights(study: str, model: str) -> None:
@@ -46,16 +51,21 @@ def factorize_weights(study: str, model: str) -> None:
     note_base(inputs, found.models[model])
     modules = matching_modules(network, resolved.model.target_modules, resolved.task_head)
     weights = {name: oriented_weight(module) for name, module in modules.items()}
-    with measured() as cost:
-        factors = factorize(weights, found.largest_rank, step="none", generator=generator(0, "svd"))
     path = Path(STARTS["weight_factors"].format(study=study, model=model))
-    _write_factors(factors, cost, path, inputs)
+    inputs.note(f"the settings of {path}", weight_factors_hash(found, model))
+    random = generator(0, "svd")
+    make = partial(factorize, weights, found.largest_rank, step="none", generator=random)
+    _write_factors(path, inputs, make)
 
 
-def _write_factors(
-    factors: dict[str, Factors], cost: dict[str, float], path: Path, inputs: Inputs
-) -> None:
-    save_factors(factors, path)
-    residual = {name: factor.residual for name, factor in factors.items()}
-    write_json(path.with_suffix(".json"), cost | {"residual": residual})
-    write_record(path.with_name("record.json"), [path, path.with_suffix(".json")], inputs)
+def _write_factors(path: Path, inputs: Inputs, make: Callable[[], dict[str, Factors]]) -> None:
+    record = path.with_name("record.json")
+    with alone(record) as made:
+        if made(inputs):
+            return
+        with measured() as cost:
+            factors = make()
+        save_factors(factors, path)
+        residual = {name: factor.residual for name, factor in factors.items()}
+        write_json(path.with_suffix(".json"), cost | {"residual": residual})
+        write_record(record, [path, path.with_suffix(".json")], inputs)

@@ -9,7 +9,7 @@ from lorasb.errors import UserError
 from lorasb.evaluation import predict as evaluation
 from lorasb.files import write_json, write_jsonl
 from lorasb.machine import measured
-from lorasb.records import Inputs, write_record
+from lorasb.records import Inputs, alone, write_record
 from lorasb.seeding import generator
 from lorasb.study.cells import Cell
 from lorasb.study.paths import FAILED
@@ -28,11 +28,13 @@ def predict(cell: Cell) -> None:
         raise UserError(
             f"{cell.folder}: prediction.epoch: best predicts along training; use the verb 'train'"
         )
-    with failure_noted(cell.path(FAILED)):
+    with alone(cell.folder / "predict.record.json") as made, failure_noted(cell.path(FAILED)):
         inputs = Inputs()
         note_settings(inputs, study, cell)
         adapter = inputs.file(cell.folder / "adapter")
         network, tokenizer = load_base(resolved, cell.seed, inputs)
+        if made(inputs):
+            return
         trained = study.variants[cell.variant].method.load(network, adapter).to(device())
         found = predict_split(trained, tokenizer, resolved, cell, inputs)
         write_predictions(cell, *found, inputs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lorasb.models.limits import limits
 from lorasb.models.load import load_tokenizer
-from lorasb.records import Inputs, write_record
+from lorasb.records import Inputs, alone, write_record
 from lorasb.study.paths import DATA
 from lorasb.study.study import Study
 from lorasb.tasks.fit import check_lengths, check_rows, check_tokenizer
@@ -27,9 +27,12 @@ def prepare_task(study: str, model: str, task: str) -> None:
     inputs = Inputs()
     note_data(inputs, found, model, task)
     note_tokenizer(inputs, tokenizer)
-    splits, manifest = prepare(own, tokenizer, max_length=max_length, seed=SPLIT_SEED)
-    check_rows(own, splits, tokenizer, room)
     folder = found.folder(DATA, model, task)
-    write_prepared(splits, manifest, folder)
-    files = [*(folder / f"{split}.parquet" for split in SPLITS), folder / "manifest.json"]
-    write_record(folder / "record.json", files, inputs)
+    with alone(folder / "record.json") as made:
+        if made(inputs):
+            return
+        splits, manifest = prepare(own, tokenizer, max_length=max_length, seed=SPLIT_SEED)
+        check_rows(own, splits, tokenizer, room)
+        write_prepared(splits, manifest, folder)
+        files = [*(folder / f"{split}.parquet" for split in SPLITS), folder / "manifest.json"]
+        write_record(folder / "record.json", files, inputs)

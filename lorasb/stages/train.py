@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import shutil
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,7 @@ from lorasb.files import atomic, atomic_folder, write_json, write_jsonl
 from lorasb.machine import peak_bytes
 from lorasb.methods.method import Network
 from lorasb.provenance import provenance
-from lorasb.records import Inputs, write_record
+from lorasb.records import Inputs, alone, write_record
 from lorasb.seeding import derive_seed, generator
 from lorasb.stages.predict import predict_split, write_predictions
 from lorasb.study import hashes
@@ -58,19 +56,23 @@ def train(cell: Cell, cell_hash: str | None = None) -> None:
             f"{cell.folder}: its settings changed since the workflow planned it "
             f"(hash {found}, expected {cell_hash}); start snakemake again"
         )
-    with _exclusive(cell.folder):
+    predicts = study.settings(cell.task)["prediction"]["with_training"]
+    names = ["train.record.json", *["predict.record.json"] * predicts]
+    with alone(*(cell.folder / name for name in names)) as made:
         with failure_noted(cell.path(FAILED)):
-            _train(study, cell, found)
+            _train(study, cell, found, made)
         shutil.rmtree(cell.folder / "checkpoints", ignore_errors=True)
 
 
-def _train(study: Study, cell: Cell, cell_hash: str) -> None:
+def _train(study: Study, cell: Cell, cell_hash: str, made: Callable[[Inputs], bool]) -> None:
     resolved, method = study.resolved(cell.model, cell.task), study.variants[cell.variant].method
     inputs = Inputs()
     note_start(inputs, study, cell)
     note_settings(inputs, study, cell)
     rows = read_split(cell.path(DATA) / "train.parquet").to_list()
     network, tokenizer = load_base(resolved, cell.seed, inputs)
+    if made(inputs):
+        return
     started = time.perf_counter()
     model = method.attach(network, context(study, cell, len(rows))).to(device())
     attach_seconds = time.perf_counter() - started
@@ -166,16 +168,3 @@ def _write_cell(study: Study, cell: Cell, model: Network, outcome: Outcome) -> N
     )
     with atomic_folder(folder / "adapter") as partial:
         variant.method.save(model, partial)
-
-
-@contextmanager
-def _exclusive(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock: a process left over from a killed workflow may still be writing."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            sys.stderr.write(f"{folder}: another process is training this cell; waiting\n")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

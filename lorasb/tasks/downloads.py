@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from datasets import Dataset
 
 from lorasb.errors import UserError
-from lorasb.files import atomic, read_json, read_jsonl
+from lorasb.files import atomic, locked, read_json, read_jsonl
 from lorasb.hub import OFFLINE, out_of_reach
 from lorasb.tasks.task import File, FilesSource, Row
 
@@ -65,7 +65,9 @@ def locate(source: FilesSource, file: File) -> Path:
         return path
     cached = Path(datasets.config.HF_DATASETS_CACHE) / "files" / str(source.revision) / file.path
     if not cached.exists():
-        _download(f"{source.url}/{source.revision}/{file.path}", file, cached)
+        with locked(cached.with_name(f".{cached.name}.lock")):
+            if not cached.exists():  # no other process has fetched it meanwhile
+                _download(f"{source.url}/{source.revision}/{file.path}", file, cached)
     return cached
 
 

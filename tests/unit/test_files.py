@@ -1,4 +1,9 @@
 import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -7,6 +12,7 @@ from lorasb.files import (
     atomic,
     atomic_folder,
     load_tensors,
+    locked,
     read_json,
     read_jsonl,
     read_record,
@@ -124,3 +130,23 @@ def test_line_that_is_no_object_is_named(tmp_path, line):
     path.write_text(f'{{"a": 1}}\n{line}\n')
     with pytest.raises(UserError, match="line 2: no JSON object"):
         read_jsonl(path)
+
+
+HOLDS = "import sys, time, pathlib; from lorasb.files import locked\n"
+HOLDS += "with locked(pathlib.Path('.lock')): print('holds', flush=True); time.sleep(60)"
+
+
+def test_lock_of_a_killed_process_holds_nobody_up(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    root = str(Path(__file__).resolve().parents[2])
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDS],
+        env={**os.environ, "PYTHONPATH": root},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as holding:
+        assert holding.stdout.readline() == "holds\n"
+        holding.send_signal(signal.SIGKILL)
+    with locked(tmp_path / ".lock") as waited:
+        assert not waited
+    assert capsys.readouterr().err == ""

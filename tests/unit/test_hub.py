@@ -114,7 +114,8 @@ def test_model_data_set_and_file_without_a_network_are_a_line_at_once(unreachabl
 
 
 def test_file_of_another_host_without_a_network_is_a_line_at_once(closed, offline_cache):
-    source = FilesSource(None, closed, "1", (("rows", File("rows.jsonl", None, None)),))
+    rows = (("rows", File("rows.jsonl", None, None)),)
+    source = FilesSource(folder=None, url=closed, revision="1", files=rows)
     assert f"{closed}/1/rows.jsonl" in refused(lambda: downloads.load_file(source, "rows"))
 
 
