@@ -10,6 +10,7 @@ from tokenizers.pre_tokenizers import ByteLevel
 from transformers import PreTrainedTokenizerFast
 
 from lorasb.bundled.llama import new_llama
+from lorasb.models.weights import write_sums
 from lorasb.seeding import generator
 
 PAD, EOS = "<pad>", "<eos>"
@@ -31,3 +32,4 @@ def byte_model(output: Path) -> None:
     model = new_llama(len(tokenizer), random, width=64, layers=2, positions=2048)
     model.save_pretrained(output)
     tokenizer.save_pretrained(output)
+    write_sums(output)

@@ -17,6 +17,7 @@ from lorasb.bundled.corpus import KINDS, write_documents
 from lorasb.bundled.llama import new_llama
 from lorasb.bundled.tokenizer import build_tokenizer
 from lorasb.files import locked, read_json, write_json
+from lorasb.models.weights import write_sums
 from lorasb.seeding import derive_seed, generator
 
 STEPS = 9_000
@@ -114,6 +115,7 @@ def _pretrain(output: Path, *, seed: int, steps: int, threads: int) -> None:
     model.save_pretrained(output)
     tokenizer.save_pretrained(output)
     write_json(output / "pretraining.json", record)
+    write_sums(output)
 
 
 def _train(

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from lorasb.errors import UserError
 from lorasb.methods.registry import make_variant
+from lorasb.models.weights import SUMS
 from lorasb.stages.collect import collect
 from lorasb.stages.estimate_gradient import estimate_gradient
 from lorasb.stages.factorize import factorize_gradient, factorize_weights
@@ -72,6 +73,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         text = STUDY.replace("VARIANTS", ", ".join(f"{name}:{ranks[name]}" for name in VARIANTS))
         text = text.replace("RATES", ", ".join(f'{name}: "1e-2"' for name in TRAINED), 1)
         text = text.replace("RATES", ", ".join(f'{name}: ["1e-2"]' for name in TRAINED))
+        Path(MODEL).with_name(SUMS).unlink()  # as for a model of one's own
         Path("config/studies/tiny.yaml").write_text(text, encoding="utf-8")
         Path("config/tasks/reviews.yaml").write_text(TASK, encoding="utf-8")
         Study.load.cache_clear()

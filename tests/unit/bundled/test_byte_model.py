@@ -10,7 +10,7 @@ BUNDLED = ROOT / "resources/byte-llama"
 
 def test_bundled_model_is_what_is_built(tmp_path: Path):
     byte_model(tmp_path)
-    for name in ("model.safetensors", "tokenizer.json"):
+    for name in ("model.safetensors", "tokenizer.json", "SHA256SUMS"):
         assert (tmp_path / name).read_bytes() == (BUNDLED / name).read_bytes(), name
 
 
