@@ -68,10 +68,12 @@ def initialize_lora_sb(
     layers = _layers(model, gradients_or_factors, adapter_name)
     if not overwrite:
         _refuse_moved(layers, adapter_name)
+    matrices = {}
     for name, layer in layers.items():
         factors = _step_factors(name, gradients_or_factors[name], layer.r[adapter_name])
         B, R = _start(factors, -learning_rate, layer.scaling[adapter_name], start)
-        _fill(name, layer, adapter_name, (B, R, factors.V.T))
+        matrices[name] = (B, R, factors.V.T)
+    _fill(layers, adapter_name, matrices)
 
 
 def initialize_lora_xs(
@@ -90,12 +92,14 @@ def initialize_lora_xs(
     UserError
         If names, shapes or ranks do not fit the adapter.
     """
-    for name, layer in _layers(model, factors, adapter_name).items():
+    layers = _layers(model, factors, adapter_name)
+    matrices = {}
+    for name, layer in layers.items():
         rank = layer.r[adapter_name]
         truncated = _truncate(name, factors[name], rank)
         R = torch.empty(rank, rank).normal_(0.0, R_STD, generator=generator)
-        A = truncated.S[:, None] * truncated.V.T
-        _fill(name, layer, adapter_name, (truncated.U, R, A))
+        matrices[name] = (truncated.U, R, truncated.S[:, None] * truncated.V.T)
+    _fill(layers, adapter_name, matrices)
 
 
 def _start(factors: Factors, size: float, scaling: float, start: Start) -> tuple[Tensor, Tensor]:
@@ -158,6 +162,8 @@ def _refuse_moved(layers: Mapping[str, LoraXSLayer], adapter_name: str) -> None:
 def _step_factors(name: str, value: Tensor | Factors, rank: int) -> Factors:
     if isinstance(value, Factors):
         return _truncate(name, value, rank)
+    if not value.any():
+        raise UserError(f"{name}: its gradient is zero, so there is no first step to start at")
     return factorize({name: value}, rank, step="sign")[name]
 
 
@@ -168,21 +174,25 @@ def _truncate(name: str, factors: Factors, rank: int) -> Factors:
         raise UserError(f"{name}: {error}") from error
 
 
+@torch.no_grad()
 def _fill(
-    name: str, layer: LoraXSLayer, adapter_name: str, matrices: tuple[Tensor, Tensor, Tensor]
+    layers: Mapping[str, LoraXSLayer],
+    adapter_name: str,
+    matrices: Mapping[str, tuple[Tensor, Tensor, Tensor]],
 ) -> None:
-    slots = [
-        ("B", layer.lora_xs_B[adapter_name]),
-        ("R", layer.lora_xs_R[adapter_name]),
-        ("A", layer.lora_xs_A[adapter_name]),
-    ]
-    for (letter, slot), value in zip(slots, matrices, strict=True):
-        if slot.shape != value.shape:
-            raise UserError(
-                f"{name}: {letter} should have shape {tuple(slot.shape)}, "
-                f"the given matrix leads to {tuple(value.shape)}"
-            )
-    with torch.no_grad():
-        for (_, slot), value in zip(slots, matrices, strict=True):
-            slot.copy_(value)
+    """Copy B, R and A of each layer, once all of them are seen to fit."""
+    pairs = []
+    for name, layer in layers.items():
+        slots = (layer.lora_xs_B, layer.lora_xs_R, layer.lora_xs_A)
+        for letter, slot, value in zip("BRA", slots, matrices[name], strict=True):
+            wanted = slot[adapter_name]
+            if wanted.shape != value.shape:
+                raise UserError(
+                    f"{name}: {letter} should have shape {tuple(wanted.shape)}, "
+                    f"the given matrix leads to {tuple(value.shape)}"
+                )
+            pairs.append((wanted, value))
+    for wanted, value in pairs:
+        wanted.copy_(value)
+    for layer in layers.values():
         layer.start_R[adapter_name] = layer.lora_xs_R[adapter_name].clone()

@@ -341,8 +341,9 @@ def _finished(modules: Mapping[str, Linear], sums: dict[str, Tensor]) -> dict[st
 
 
 @contextmanager
-def _preserved(model: nn.Module) -> Iterator[None]:
+def _preserved(model: PreTrainedModel) -> Iterator[None]:
     """Give modules back their modes, and parameters their `requires_grad` and `.grad`."""
+    problem_type = model.config.problem_type  # a head without one takes it from its first labels
     modes = [(module, module.training) for module in model.modules()]
     states = [(weight, weight.requires_grad, weight.grad) for weight in model.parameters()]
     for weight, _, _ in states:
@@ -350,6 +351,7 @@ def _preserved(model: nn.Module) -> Iterator[None]:
     try:
         yield
     finally:
+        model.config.problem_type = problem_type
         for module, training in modes:
             module.training = training
         for weight, requires_grad, gradient in states:

@@ -141,5 +141,10 @@ class LoraXSConfig(PeftConfig):  # type: ignore[misc]
                 "LoraXSConfig: save_bases=False needs init_weights='weights': "
                 "bases that come from elsewhere cannot be computed again"
             )
+        if isinstance(self.target_modules, str) and self.layers_to_transform is not None:
+            raise UserError(
+                "LoraXSConfig: layers_to_transform needs target_modules as a list of names; "
+                "a regular expression names the layers itself"
+            )
         if self.layers_pattern and self.layers_to_transform is None:
             raise UserError("LoraXSConfig: layers_pattern needs layers_to_transform")

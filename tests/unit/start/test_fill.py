@@ -238,6 +238,8 @@ def test_names_and_shapes_that_do_not_fit_are_refused():
         initialize_lora_sb(model, gradients, ETA, "other")
     with pytest.raises(UserError, match="no lora_xs adapter 'default'"):
         initialize_lora_sb(tiny_llama(0), gradients, ETA)
+    with pytest.raises(UserError, match=rf"{name}: its gradient is zero, so there is no first"):
+        initialize_lora_sb(model, gradients | {name: torch.zeros(16, 24)}, ETA)
     first = next(iter(gradients))
     with pytest.raises(UserError, match=rf"{first}: .* \(16, 4\).*\(9, 4\)"):
         initialize_lora_sb(model, gradients | {first: torch.randn(9, 16)}, ETA)

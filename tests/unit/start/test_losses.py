@@ -258,6 +258,15 @@ def test_one_pass_is_enough_where_the_terms_of_the_loss_are_known():
         assert sizes == [5, 5]
 
 
+@pytest.mark.parametrize("labels", [CLASSES, SEVERAL])
+def test_a_head_that_takes_its_loss_from_its_labels_is_left_without(labels):
+    model = tiny_bert(0, 3)
+    assert model.config.problem_type is None
+    batch = padded() | {"labels": labels}
+    estimate_gradients(model, [batch], target_modules=["query"], num_samples=5)
+    assert model.config.problem_type is None
+
+
 def test_low_precision_heads_keep_the_one_pass():
     model, sizes = tiny_bert(0, 3).bfloat16(), []
     model.register_forward_hook(lambda *_: sizes.append(1))

@@ -367,6 +367,10 @@ def test_targets():
         ({"init_weights": "svd"}, "'svd' is unknown"),
         ({"init_weights": "empty", "save_bases": False}, "save_bases=False needs"),
         ({"layers_pattern": "layers"}, "layers_pattern needs layers_to_transform"),
+        (
+            {"target_modules": "all-linear", "layers_to_transform": [0]},
+            "layers_to_transform needs target_modules as a list",
+        ),
     ],
 )
 def test_configurations_that_make_no_sense_are_refused(options, match):
