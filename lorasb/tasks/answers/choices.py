@@ -75,12 +75,13 @@ DENYING = re.compile(
 # after it
 DENIED = re.compile(
     r"(?:\s+(?!because|since|as|so|and|but|while|for)\w+){0,3}?"
-    r"\W*(?:(?:is|are|was|were|do|does|did|can|could|would|will|should|wo|ca|has|have|seems?|looks?|sounds?|be)\b"
+    r"\W*(?:(?:is|are|was|were|do|does|did|can|could|would|will|should|wo|ca|has|have|be"
+    r"|seems?|looks?|sounds?)\b"
     r"(?:\s+(?:also|both|all|clearly|simply|very|too|just|completely|be|the))*"
     r"\s+(?:not|never|wrong|incorrect|worst|out of|unlikely|implausible|impossible|irrelevant"
     r"|illogical|unrelated|inappropriate|unreasonable|absurd|nonsens\w*|less|ruled out|eliminated"
     r"|excluded|rejected|dismissed|false)\b|cannot\b|makes? no\b|fails?\b|contradicts?\b)"
-    r"|\s*[:(=-]+\s*(?:no|wrong|incorrect|false)\b|[^.!\n;?]*\?\s*no\b"
+    r"|(?:\s*[:(=-]+|[^.!\n;?]*\?)\s*(?:no|wrong|incorrect|false)\s*(?:[.,;)\n]|$)"
 )
 
 DENIAL, MENTION, ALONE, STATEMENT = range(4)

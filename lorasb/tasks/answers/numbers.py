@@ -39,7 +39,9 @@ VALUE = re.compile(
     (?P<sign>(?:(?<![\w.)-])[-+])?)       # a sign, if it cannot be a minus or a hyphen
     (?:[{CURRENCY}]\ ?)?
     (?P<second>(?:(?<=[{CURRENCY}])-)?)   # or after the currency, as in $-5
-    (?<![^\W_])(?<!√)(?<![^\W\d_]/)(?<![0-9]{JOINT})(?<![0-9]-[{CURRENCY}])(?<!%-)(?<![0-9]\ :\ )
+    # no letter, root or `x/` before it, and no number that it is a part of
+    (?<![^\W_])(?<!√)(?<!√\ )(?<![^\W\d_]/)
+    (?<![0-9]{JOINT})(?<![0-9]-[{CURRENCY}])(?<!%-)(?<![0-9]\ :\ )
     (?:(?P<whole>[0-9]+)\ (?=[0-9]+/[0-9]))?   # the 1 of 1 1/2
     (?P<number>{NUMBER})
     (?:
@@ -48,7 +50,9 @@ VALUE = re.compile(
         | \^(?P<power>[-+]?[0-9]{{1,2}})
     )?
     (?:\ ?/\ ?(?P<denominator>{NUMBER}))?
-    (?!%?{JOINT}?[{CURRENCY}]?[0-9])(?!\ :\ [0-9])(?![eE][-+]?[0-9])(?!\.?\ ?√)(?![x\u00d7]\ ?[0-9])
+    # nor after it
+    (?!%?{JOINT}?[{CURRENCY}]?[0-9])(?!\ :\ [0-9])(?![eE][-+]?[0-9])
+    (?!\.?\ ?√)(?![x\u00d7]\ ?[0-9])
     | (?<![^\W_])[0-9](?:{JOINT}?[0-9])*  # digits that are no number
     """,
     re.VERBOSE,
@@ -68,19 +72,20 @@ REPLACED = [
         (r"\b(?:USD|EUR|GBP|INR|Rs)\.?\s?(?=[0-9])|\b(?:US|CA|AU|HK|R)\$", "$"),
         (r"\\(?:times|cdot|ast)(?![A-Za-z])|[\u00b7\u22c5\u2217\u2715]", "\u00d7"),
         (r"\\colon(?![A-Za-z])", ":"),
-        # roots, periods and pi: what they stand beside is no plain number
+        # roots, periods, pi and plus-minus: what they stand beside is no plain number
         (
             r"(?:\\(?:sqrt|overline|bar|dot)(?![A-Za-z])(?:\[[^]]*\])?|√)\s*(?:\{[^{}]*\}|[0-9.]+)",
             "√",
         ),
-        (r"\\(?:pi|infty)(?![A-Za-z])|[\u03c0\u221e]", "√"),
+        (r"\\(?:pi|infty|pm)(?![A-Za-z])|[\u03c0\u221e\u00b1]", "√"),
         (r"√\s*/\s*[0-9.]+", "√"),
         (r"\^\s*(?:\\circ(?![A-Za-z])|\{\s*\\circ\s*\})", "°"),
         # one sign for powers, none for those of units and letters, and no numbers of variables
         (r"(?<=[0-9])\*\*(?=[-+]?[0-9])|\s*\^\s*", "^"),
-        (r"([_^])\{\s*([-+]?[0-9]+)\s*\}", r"\1\2"),
+        (r"([_^])[({]\s*([-+]?[0-9]+)\s*[)}]", r"\1\2"),
         (r"(?<![0-9])\^(?:[-+]?[0-9]+|\{[^{}]*\})|(?<=[A-Za-z)}])_(?:[0-9]+|\{[^{}]*\})", ""),
         (r"\\[A-Za-z]+", r"\\"),
+        (r"-\s*[({]\s*([0-9.,/]+)\s*[)}]", r"-\1"),
         # a minus that stands apart is a sign where no number can stand before it
         (r"\bnegative\s+(?=[$€£]?[.0-9])", "-"),
         (r"\bminus\b", "-"),

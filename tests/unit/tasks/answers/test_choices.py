@@ -46,6 +46,8 @@ def test_option(text, found):
         ("True or false? False", "false"),
         ("Answer format: true/false\nfalse", "false"),
         ("True is wrong; false is right", "false"),
+        ("The correct answer is false - no such law exists.", "false"),
+        ("Is it true? No doubt!", "true"),
         ("untrue", None),
         ("truest", None),
         ("yes", None),
