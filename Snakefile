@@ -27,6 +27,11 @@ include: "workflow/rules/figures.smk"
 include: "workflow/rules/pretrain.smk"
 
 
+onerror:
+    for line in after_failure():
+        logger.error(line)
+
+
 rule all:
     default_target: True
     input:

@@ -141,6 +141,8 @@ def test_failed_cell_is_a_row_and_the_others_go_on(finished, tmp_path):
     said = done.stdout + done.stderr
     assert done.returncode != 0
     assert "cut short" in said
+    assert "2 of 7 cells failed; each says why in its failed.json: results/tiny/runs/" in said
+    assert "snakemake --cores all --config study=tiny on_failure=report" in said
     assert "Traceback" not in said
     cells = root / "results/tiny/runs/quickstart-llama/sentences"
     assert len(list(cells.rglob("seed0/predictions.jsonl"))) == CELLS - 2

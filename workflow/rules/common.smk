@@ -230,6 +230,20 @@ def results_of(split, tidy):
     return files
 
 
+def after_failure():
+    """What a failed run says last: where the reasons stand, and what can be done."""
+    yield "Each failed job's reason is in its log, which is named above."
+    cells = STUDY.scored_cells("selection" if SWEEPS else "test")
+    failed = [path for c in cells if (path := c.path(paths.FAILED)).exists()]
+    if failed:
+        target = "sweep " if SWEEPS else ""
+        yield f"{len(failed)} of {len(cells)} cells failed; each says why in its failed.json: {failed[0]}"
+        yield (
+            "Once that is mended, the same command goes on. For tables without those cells: snakemake "
+            f"--cores all {target}--config study={STUDY.name} on_failure=report"
+        )
+
+
 def figures_of_sweep(wildcards):
     """The figures of the sweep, where a rate is left to choose."""
     left = checked(lambda: STUDY.points_to_sweep)
