@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lorasb.evaluation.score import ITEM_COLUMNS, WHOLE
+from lorasb.evaluation.score import ITEM_COLUMNS, VERDICTS, WHOLE
 from lorasb.files import atomic, write_csv
 from lorasb.probes import gradients, spectra, updates
 from lorasb.records import Inputs, write_record
@@ -45,14 +45,21 @@ def collect(study: str, *, available: bool = False) -> None:
         paths = dict.fromkeys(cell.path(pattern) for cell in cells)
         joined = [read_csv(path, columns) for path in paths if path.exists() or not available]
         write_csv(tables / f"{name}.csv", pd.concat(joined, ignore_index=True))
-    # tables written before there were sets lack their column
-    known = [name for name in ITEM_COLUMNS if name != "set"]
-    items = [read_parquet(folder / "test.items.parquet", known) for folder in score_folders(cells)]
+    items = join_items([folder / "test.items.parquet" for folder in score_folders(cells)])
     with atomic(tables / "items.parquet") as partial:
-        table = of_cells(done, pd.concat(items, ignore_index=True)).reindex(columns=ITEM_COLUMNS)
-        table.fillna({"set": WHOLE}).to_parquet(partial, index=False)
+        of_cells(done, items).to_parquet(partial, index=False)
     names = *(f"{name}.csv" for name in (*TIDY, *JOINED)), "items.parquet"
     write_record(tables / "collect.record.json", (tables / name for name in names), inputs)
+
+
+def join_items(paths: list[Path]) -> pd.DataFrame:
+    """The items of several tasks in one table."""
+    # tables written before there were sets and two verdicts lack their columns
+    known = [name for name in ITEM_COLUMNS if name not in ("set", *VERDICTS)]
+    items = pd.concat([read_parquet(path, known) for path in paths], ignore_index=True)
+    # and have numbers in the place of text
+    text = {"prediction": "string", "label": "string"}
+    return items.reindex(columns=ITEM_COLUMNS).fillna({"set": WHOLE}).astype(text)
 
 
 def _inputs(study: Study, cells: list[Cell], done: list[Cell], *, available: bool) -> Inputs:
