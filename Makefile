@@ -46,7 +46,7 @@ report: install  ## write the report of that study, which has been run
 	@echo "  results/$(STUDY)/tables/accuracy.md     scores by method, rank and task"
 	@echo "  results/$(STUDY)/figures/               the figures as PDF and PNG"
 
-sweep: install  ## choose the learning rates of that study anew
+sweep: install  ## choose the learning rates of that study that are not committed
 	snakemake --cores $(CORES) sweep --config study=$(STUDY)
 	@echo "Read results/$(STUDY)/tables/selected_lr.tsv, then copy it to config/studies/$(STUDY).selected_lr.tsv"
 
