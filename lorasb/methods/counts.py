@@ -74,13 +74,13 @@ def full(shapes: Shapes, base_params: int) -> Counts:
 
 def lora(shapes: Shapes, rank: int) -> Counts:
     """LoRA (arXiv 2106.09685): A (r, n) and B (m, r)."""
-    trained = sum(rank * (m + n) for m, n in _checked(shapes, rank))
+    trained = sum(rank * (m + n) for m, n in fitting(shapes, rank))
     return Counts(trainable=trained, stored=trained)
 
 
 def dora(shapes: Shapes, rank: int) -> Counts:
     """DoRA (arXiv 2402.09353): LoRA and one magnitude an output."""
-    trained = sum(rank * (m + n) + m for m, n in _checked(shapes, rank))
+    trained = sum(rank * (m + n) + m for m, n in fitting(shapes, rank))
     return Counts(trainable=trained, stored=trained)
 
 
@@ -92,19 +92,19 @@ def pissa(shapes: Shapes, rank: int) -> Counts:
 
 def lora_pro(shapes: Shapes, rank: int) -> Counts:
     """LoRA-Pro (arXiv 2407.18242), full form: LoRA, with moments as large as the weights."""
-    moments = sum(2 * m * n for m, n in _checked(shapes, rank))
+    moments = sum(2 * m * n for m, n in fitting(shapes, rank))
     return replace(lora(shapes, rank), adapter_state=moments)
 
 
 def lora_xs(shapes: Shapes, rank: int) -> Counts:
     """LoRA-XS (arXiv 2405.17604): R (r, r); A and B follow from the base weights."""
-    trained = sum(rank**2 for _ in _checked(shapes, rank))
+    trained = sum(rank**2 for _ in fitting(shapes, rank))
     return Counts(trainable=trained, stored=trained)
 
 
 def lora_sb(shapes: Shapes, rank: int) -> Counts:
     """LoRA-SB (arXiv 2411.19557): R (r, r) trained, A (r, n) and B (m, r) kept."""
-    bases = sum(rank * (m + n) for m, n in _checked(shapes, rank))
+    bases = sum(rank * (m + n) for m, n in fitting(shapes, rank))
     trained = rank**2 * len(shapes)
     return Counts(trainable=trained, stored=trained + bases)
 
@@ -182,8 +182,14 @@ def _module_report(shape: tuple[int, int], counts: Counts) -> dict[str, Any]:
     return {"shape": list(shape), "trainable": counts.trainable, "stored": counts.stored}
 
 
-def _checked(shapes: Shapes, rank: int) -> list[tuple[int, int]]:
-    """The shapes, after a look whether the rank fits each of them."""
+def fitting(shapes: Shapes, rank: int) -> list[tuple[int, int]]:
+    """The shapes, if the rank fits each of them.
+
+    Raises
+    ------
+    UserError
+        If it is above the smaller side of one, or below 1.
+    """
     if rank < 1:
         raise UserError(f"rank {rank}: a rank is at least 1")
     for name, (m, n) in shapes.items():

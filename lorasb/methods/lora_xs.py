@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 from lorasb.methods.method import Context, Network
-from lorasb.methods.peft.method import PeftMethod, shared_options
+from lorasb.methods.peft.method import LEAVE_OUT, PeftMethod, shared_options
 
 if TYPE_CHECKING:
     import torch
@@ -19,12 +19,14 @@ if TYPE_CHECKING:
 class LoraXS(PeftMethod):
     """W = W0 + s B R A with B = U_r, A = S_r V_r^T of W0's SVD and R ~ N(0, 1e-5^2).
 
-    Argument: `scaling`, the s above.
+    Arguments: `scaling`, the s above; `dropout` and what leaves layers out, as in `LoraXSConfig`.
     """
 
     needs = frozenset({"weight_factors"})
     keys: ClassVar = {
-        "scaling": {"type": "number", "not": {"const": 0}, "default": 1.0, "hint": "any but 0"}
+        "scaling": {"type": "number", "not": {"const": 0}, "default": 1.0, "hint": "any but 0"},
+        "dropout": {"type": "number", "minimum": 0, "exclusiveMaximum": 1, "default": 0.0},
+        **{name: {"type": ["array", "string", "integer"], "default": None} for name in LEAVE_OUT},
     }
 
     def peft_config(self, context: Context) -> LoraXSConfig:

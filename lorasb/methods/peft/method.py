@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from lorasb.errors import UserError, remake
 from lorasb.files import read_json, write_json
-from lorasb.methods.counts import FAMILIES
+from lorasb.methods.counts import FAMILIES, fitting
 from lorasb.methods.method import Context, Method, Network
 from lorasb.methods.peft.options import RANK, refuse_options
 
@@ -62,16 +62,20 @@ class PeftMethod(Method):
         Raises
         ------
         UserError
-            If something besides adapters and task head would be trained in fewer bits than float32.
+            If something besides adapters and task head would be trained in fewer bits than float32,
+            if the rank is above a weight, or if a target matches no layer.
         """
         import peft
         import torch
 
         from lorasb.methods.peft.dora import guard_zero_rows
         from lorasb.methods.peft.moved_start import attach_moved, starts_in_weight
+        from lorasb.models.layers import target_shapes
         from lorasb.models.precision import hold_in_float32, lower
         from lorasb.seeding import derive_seed
 
+        shapes = target_shapes(model, context.target_modules, context.task_head)
+        fitting(self.adapted(shapes), context.rank)
         hold_in_float32(model, context.task_head)
         wrap = attach_moved if starts_in_weight(self.options) else peft.get_peft_model
         with torch.random.fork_rng():

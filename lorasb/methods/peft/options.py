@@ -10,10 +10,10 @@ from lorasb.errors import UserError
 from lorasb.kept import kept
 
 RANK = "rank"  # stands for the cell's rank
-# which weights are trained
+# what is trained besides or in place of a model's targets, which counts do not know
 SET_ELSEWHERE = {
-    *("target_modules", "exclude_modules", "layers_to_transform", "layers_pattern"),
-    *("modules_to_save", "inference_mode", "target_parameters", "trainable_token_indices"),
+    *("target_modules", "target_parameters", "trainable_token_indices"),
+    *("modules_to_save", "inference_mode", "layer_replication"),
 }
 
 

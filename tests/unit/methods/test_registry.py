@@ -23,6 +23,8 @@ def peft(config: str = "LoraConfig", counts: str = "lora", **options: object) ->
         ("full", {"weights": "base"}),
         ("lora-xs", {}),
         ("lora-xs", {"scaling": -0.5}),
+        ("lora-sb", {"dropout": 0.1, "exclude_modules": ["q_proj"], "layers_to_transform": [0]}),
+        ("peft", peft(exclude_modules=["q_proj"])),
         ("lora-sb", {"scaling": 2, "start": "zero", "optimizer": "sgd"}),
         ("lora-sb-noise", {"signal": 0, "noise": 1.5}),
         ("lora-pro", {"form": "full", "options": LORA}),
@@ -44,9 +46,9 @@ def test_arguments_that_make_sense_are_taken(method, arguments):
         # beside a method's own
         ("base", {"weights": "base"}, "arguments: top level: unknown key 'weights'; known: "),
         ("full", {"rank": 4}, "unknown key 'rank'; known: weights"),
-        ("lora-xs", {"scalling": 2.0}, "unknown key 'scalling'; known: scaling"),
-        ("lora-xs", {"start": "zero"}, "unknown key 'start'; known: scaling"),
-        ("lora-sb", {"noise": 1.0}, "unknown key 'noise'; known: optimizer, scaling, start"),
+        ("lora-xs", {"scalling": 2.0}, "unknown key 'scalling'; known: dropout"),
+        ("lora-xs", {"start": "zero"}, "unknown key 'start'; known: dropout"),
+        ("lora-sb", {"noise": 1.0}, "unknown key 'noise'; known: dropout"),
         ("peft", peft() | {"rankk": 4}, "unknown key 'rankk'; known: config, counts, options"),
         ("lora-pro", {"form": "full", "options": LORA, "counts": "lora"}, "unknown key 'counts'"),
         # none where it must be one
@@ -68,6 +70,7 @@ def test_arguments_that_make_sense_are_taken(method, arguments):
         ("lora-sb", {"scaling": 0.0}, "scaling: 0.0 should not be"),
         ("lora-sb-noise", {"signal": 1.0, "noise": -0.1}, "noise: -0.1 is less than the minimum"),
         ("lora-sb-noise", {"signal": 0.0, "noise": 0}, "signal and noise are both 0"),
+        ("lora-xs", {"dropout": 1}, "dropout: 1 is greater than or equal to the maximum of 1"),
         # of PEFT's classes
         ("peft", peft("LorraConfig"), "class of PEFT 'LorraConfig'; did you mean 'LoraConfig'?"),
         ("peft", peft("PeftModel"), "arguments.config: unknown class of PEFT 'PeftModel'"),

@@ -9,6 +9,7 @@ import pytest
 import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 
+from lorasb.errors import UserError
 from lorasb.methods.method import Context, Method
 from lorasb.methods.peft.method import PeftMethod
 from lorasb.methods.registry import make_variant
@@ -144,3 +145,18 @@ def test_layers_that_the_options_leave_out_neither_count_nor_move(options):
     updates = method.updates(model, base)
     assert updates.keys() == base.keys()
     assert {name for name, update in updates.items() if update.any()} == layers(model).keys()
+
+
+@pytest.mark.parametrize(
+    ("targets", "rank", "message"),
+    [
+        (["q_proj", "v_porj"], RANK, "v_porj"),
+        (["q_proj", "norm"], RANK, "norm"),
+        (LLAMA_TARGETS, 17, "rank 17 is larger than the weight of"),
+        (LLAMA_TARGETS, 0, "a rank is at least 1"),
+    ],
+)
+def test_what_does_not_fit_the_model_is_not_attached(targets, rank, message):
+    """Where a study could not know: its model's shape is on the hub alone."""
+    with pytest.raises(UserError, match=message):
+        peft_method().attach(tiny_llama(0), context(targets, rank))
