@@ -144,6 +144,7 @@ def _run(name: str, options: dict[str, Any]) -> None:
     function = _function(name)
     parameters = _parameters(function)
     if VERBS[name].computes:
+        _say_versions()
         threads = options.pop("threads")
         if threads:
             import torch
@@ -158,6 +159,13 @@ def _run(name: str, options: dict[str, Any]) -> None:
         if "cell" in parameters:
             options["cell"] = study.cell(**{key: options.pop(key) for key in CELL_OPTIONS})
     function(**options)
+
+
+def _say_versions() -> None:
+    from lorasb.provenance import versions_line
+
+    if line := versions_line():
+        sys.stderr.write(f"{line}\n")
 
 
 def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:

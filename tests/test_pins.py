@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from lorasb.provenance import PINNED
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -44,6 +46,11 @@ def test_every_dependency_is_pinned():
         name = re.match(r"[\w.-]+", requirement)
         assert name
         assert normal(name[0]) in PINS, requirement
+
+
+def test_libraries_that_make_numbers_are_pinned_alike():
+    # a wheel has no constraints.txt
+    assert {normal(name): version for name, version in PINNED.items()}.items() <= PINS.items()
 
 
 def test_torch_is_the_one_that_the_readme_was_measured_with():

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from analysis import edges, formats, stats, style
+from analysis import edges, formats, stats, style, versions
 from analysis.names import Names
 from analysis.tidy import POINT, read, rows, succeeded
 
@@ -78,6 +78,8 @@ if "snakemake" in globals():
     formats.write(
         table,
         printed(table, all_runs, names),
-        notes(all_runs, names) + edges.notes(snakemake.params["edges"], names),
+        notes(all_runs, names)
+        + edges.notes(snakemake.params["edges"], names)
+        + versions.notes(all_runs),
         **dict(snakemake.output.items()),
     )

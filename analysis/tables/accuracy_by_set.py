@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from analysis import formats, stats, style
+from analysis import formats, stats, style, versions
 from analysis.names import Names
 from analysis.tidy import POINT, read, rows
 
@@ -64,6 +64,7 @@ def printed(table: pd.DataFrame, runs: pd.DataFrame, names: Names) -> pd.DataFra
 
 if "snakemake" in globals():
     names = Names.read(snakemake.input.names)
-    runs = read(snakemake.input.runs, columns=["model", "variant", "rank"])
+    runs = read(snakemake.input.runs)
     table = by_set(read(snakemake.input.scores, columns=COLUMNS), names)
-    formats.write(table, printed(table, runs, names), NOTES, **dict(snakemake.output.items()))
+    notes = NOTES + versions.notes(runs)
+    formats.write(table, printed(table, runs, names), notes, **dict(snakemake.output.items()))

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from analysis import formats
+from analysis import formats, versions
 from analysis.names import Names
 from analysis.tidy import POINT, read
 
@@ -78,5 +78,7 @@ def printed(table: pd.DataFrame, names: Names) -> pd.DataFrame:
 
 if "snakemake" in globals():
     names = Names.read(snakemake.input.names)
-    table = costs(read(snakemake.input.runs), names)
-    formats.write(table, printed(table, names), NOTES, **dict(snakemake.output.items()))
+    runs = read(snakemake.input.runs)
+    table = costs(runs, names)
+    notes = NOTES + versions.notes(runs)
+    formats.write(table, printed(table, names), notes, **dict(snakemake.output.items()))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from analysis import edges, formats, stats
+from analysis import edges, formats, stats, versions
 from analysis.names import Names
 from analysis.tidy import groups, read
 
@@ -136,4 +136,5 @@ if "snakemake" in globals():
     names, rng = Names.read(snakemake.input.names), np.random.default_rng(0)
     table = paired_differences(read(snakemake.input.per_item), names, rng)
     notes = NOTES + edges.notes(snakemake.params["edges"], names)
+    notes += versions.notes(read(snakemake.input.runs))
     formats.write(table, printed(table, names), notes, **dict(snakemake.output.items()))

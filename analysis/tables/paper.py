@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from analysis import formats, stats, style
+from analysis import formats, stats, style, versions
 from analysis.names import Names
 from analysis.tidy import read, rows
 
@@ -127,14 +127,15 @@ def _ours(row: Any) -> str:
 
 
 if "snakemake" in globals():
+    runs = read(snakemake.input.runs)
     table = compared(
         read(snakemake.input.paper),
-        read(snakemake.input.runs, columns=RUNS),
+        runs[RUNS],
         read(snakemake.input.scores, columns=SCORES),
     )
     formats.write(
         table,
         printed(table, Names.read(snakemake.input.names)),
-        NOTES,
+        NOTES + versions.notes(runs),
         **dict(snakemake.output.items()),
     )

@@ -12,11 +12,13 @@ from lorasb.errors import UserError, remake
 from lorasb.files import read_jsonl, read_record
 from lorasb.methods.counts import Counts
 from lorasb.methods.method import NEEDS_GRADIENT
+from lorasb.provenance import other_versions
 from lorasb.study.cells import Cell
 from lorasb.study.counts import cell_counts
 from lorasb.study.study import Study
 from lorasb.tidy.tables import failure, primary_score
 
+PROVENANCE = "provenance.json"
 LOSS_KEYS = ("model", "task", "variant", "rank", "seed")
 
 
@@ -37,7 +39,10 @@ def run_row(study: Study, cell: Cell, scores: pd.DataFrame) -> dict[str, Any]:
     }
     number = variant.method.bytes_a_number(study.models[cell.model].torch_dtype.itemsize)
     counts = _count_columns(cell_counts(study, cell), number)
-    return row | counts | (_cost_columns(study, cell) if reason is None else {})
+    if reason is not None:
+        return row | counts
+    packages = read_record(cell.folder / PROVENANCE, "packages")["packages"]
+    return row | counts | _cost_columns(study, cell) | {"other_versions": other_versions(packages)}
 
 
 def losses(cells: list[Cell]) -> pd.DataFrame:
@@ -68,9 +73,9 @@ def read_log(path: Path) -> list[dict[str, float]]:
 
 
 def cost_files(study: Study, cell: Cell) -> list[Path]:
-    """The files that say what a cell cost, those of its start included."""
+    """The files that say what a cell cost, those of its start included, and where it comes from."""
     return [
-        *(cell.folder / name for name in ("timing.json", "predict_timing.json")),
+        *(cell.folder / name for name in ("timing.json", "predict_timing.json", PROVENANCE)),
         *(start.with_suffix(".json") for start in study.start_files(cell)),
     ]
 

@@ -310,3 +310,14 @@ def test_a_profile_for_gpus_does_not_run_on_the_cpu(tmp_path):
     assert "gives this job a GPU, and torch" in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     assert not (root / cell).exists()
+
+
+def test_other_versions_than_the_pinned_ones_are_said_at_the_start(tmp_path):
+    root = copy_project(tmp_path / "project")
+    path = root / "lorasb/provenance.py"
+    path.write_text(path.read_text().replace('"numpy": "2', '"numpy": "1'))
+    done = snakemake(root, "--dry-run")
+    assert done.returncode == 0
+    said = (done.stdout + done.stderr).splitlines()
+    (line,) = [line for line in said if "pinned" in line]
+    assert "numbers may differ from released ones: numpy 2" in line

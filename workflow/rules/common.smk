@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lorasb.config.read import check, load_config, unknown
 from lorasb.errors import UserError
+from lorasb.provenance import versions_line
 from lorasb.study import compared, hashes, memory, paths
 from lorasb.study.rates import all_chosen, at_an_edge, selected_rates_path
 from lorasb.study.study import Study, refuse_foreign
@@ -49,7 +50,7 @@ if workflow.is_main_process:
         notes = [
             f"{path}: {line}" for line in at_an_edge(STUDY.committed_rates.values())
         ]
-    for note in notes:
+    for note in filter(None, [*notes, versions_line()]):
         logger.warning(note)
 PAPER = "analysis/paper.csv"
 AVAILABLE = "--available" if config.get("on_failure") == "report" else ""
