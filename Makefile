@@ -5,8 +5,8 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 CORES ?= all
 STUDY = $(shell sed -n 's/^study: *//p' config/config.yaml)
-# a file's tests stay together, so that what they share is made once
-PYTEST := pytest -n auto --dist loadfile
+# what is left to one worker is taken over by the others: a few tests take minutes
+PYTEST := pytest -n auto --dist worksteal
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 help:  ## list the targets
