@@ -16,7 +16,10 @@ Key = tuple[str, ...]
 
 SIGNS = "-*/%"
 # blanks, ASCII punctuation and signs
-RUN = re.compile(r"[\s!\"#&'(),.:;?@\[\\\]`{}*/%-]+")
+MARKS = r"\s!\"#&'(),.:;?@\[\\\]`{}*/%-"
+RUN = re.compile(f"[{MARKS}]+")
+# most runs: no digit on either side; for speed
+FAR_FROM_DIGITS = re.compile(rf"(?<![\d{MARKS}])[{MARKS}]++(?!\d)")
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ def normal_form(text: str) -> str:
     of nothing else is its own normal form.
     """
     folded = unicodedata.normalize("NFKC", text).casefold().translate(_ascii_punctuation())
-    return RUN.sub(_kept, folded) or text
+    return RUN.sub(_kept, FAR_FROM_DIGITS.sub("", folded)) or text
 
 
 # when two texts are the same one
