@@ -110,7 +110,7 @@ def hash_of(function, *names):
 
 
 def memory_of(form, *names):
-    """The `resources:` of a rule by a closed form of `lorasb.study.memory`: of wildcards, or of a cell."""
+    """`resources:` by a closed form of `lorasb.study.memory`, of wildcards or of a cell."""
 
     def needed(wildcards):
         own = [
