@@ -18,7 +18,7 @@ MODEL = "quickstart-llama"
 def refused(task: str = "world", model: str = MODEL) -> str:
     with pytest.raises(UserError) as raised:
         prepare_task("quickstart", model, task)
-    assert not Path("results").exists()
+    assert [path.name for path in Path("results").rglob("*.*") if path.is_file()] in ([], [".lock"])
     assert "\n" not in str(raised.value)
     return str(raised.value)
 
