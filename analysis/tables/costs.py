@@ -34,8 +34,8 @@ NOTES = [
     "Medians over seeds. Trainable, stored and served are numbers of parameters without the task"
     " head, except for full fine-tuning, which has it among its own. Stored: what must be kept to"
     " load the adapter again. Served: what is left beside the base model after merging.",
-    "Stored bytes and optimizer state include the task head, at four bytes a number. Gradient and"
-    " SVD are done once and shared by all ranks and learning rates.",
+    "Stored bytes and optimizer state include the task head, at four bytes a number, two where it"
+    " is trained in bfloat16. Gradient and SVD are done once and shared by all ranks and rates.",
 ]
 
 
