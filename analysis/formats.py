@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.names import Names
+from analysis.tidy import writing
 
 MISSING = "–"  # noqa: RUF001 - a dash, as tables print it
 _LATEX = {
@@ -94,16 +95,27 @@ def write(
     """Write `data` as CSV, and `printed`, whose cells are text, as Markdown, LaTeX and HTML.
 
     Each note becomes a paragraph below the table. LaTeX needs the package booktabs.
+
+    Raises
+    ------
+    TableError
+        If a file cannot be written.
     """
-    data.to_csv(csv, index=False)
+    with writing(csv):
+        data.to_csv(csv, index=False)
     blocks = [printed.to_markdown(index=False, disable_numparse=True), *notes]
-    Path(md).write_text("\n\n".join(blocks) + "\n", encoding="utf-8")
+    _write(md, "\n\n".join(blocks) + "\n")
     body = printed.map(_latex).rename(columns=_latex).to_latex(index=False, escape=False)
     below = "".join(rf"\par{{\footnotesize {_latex(note)}}}" + "\n" for note in notes)
-    Path(tex).write_text(body + below, encoding="utf-8")
+    _write(tex, body + below)
     shown = printed.to_html(index=False, border=0)
     paragraphs = "".join(f"<p>{escape(note)}</p>\n" for note in notes)
-    Path(html).write_text(f"{_HTML_HEAD}{shown}\n{paragraphs}", encoding="utf-8")
+    _write(html, f"{_HTML_HEAD}{shown}\n{paragraphs}")
+
+
+def _write(path: str | Path, text: str) -> None:
+    with writing(path):
+        Path(path).write_text(text, encoding="utf-8")
 
 
 def by_variant(table: pd.DataFrame, names: Names, first: list[str]) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from analysis.style import FREE, Style
-from analysis.tidy import rows
+from analysis.tidy import read, rows
 
 COLUMNS = ["kind", "name", "label", "color", "marker", "line"]
 
@@ -38,10 +38,10 @@ class Names:
 
         Raises
         ------
-        ValueError
-            If a column is missing.
+        TableError
+            If the file is missing, damaged, no such table, or lacks a column.
         """
-        return cls(pd.read_csv(path, usecols=COLUMNS, dtype=str, keep_default_na=False))
+        return cls(read(path, COLUMNS, text=True))
 
     def model(self, name: str) -> str:
         """What a reader sees for a model."""

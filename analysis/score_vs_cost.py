@@ -13,6 +13,8 @@ from analysis import panels, stats, style
 from analysis.names import Names
 from analysis.tidy import POINT, groups, succeeded
 
+RUNS = [*POINT, "status", "metric", "score"]  # columns besides the cost
+
 
 def draw(runs: pd.DataFrame, names: Names, *, cost: str, cost_label: str, title: str) -> Figure:
     """Score over a cost on a logarithmic axis: a panel a task, a line a method over its ranks.

@@ -12,6 +12,8 @@ import matplotlib as mpl
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 
+from analysis.tidy import writing
+
 mpl.rc_file(Path(__file__).with_name("matplotlibrc"))
 
 PANEL = (3.3, 2.7)  # inches, width and height of one panel
@@ -72,6 +74,14 @@ def shade(color: str, rank: int, ranks: Iterable[int]) -> str:
 
 
 def save(figure: Figure, pdf: str | Path, png: str | Path) -> None:
-    """Write a figure as PDF and PNG, without dates: equal figures are equal bytes."""
-    figure.savefig(pdf, metadata={"CreationDate": None, "Producer": None, "Creator": None})
-    figure.savefig(png, metadata={"Software": None})
+    """Write a figure as PDF and PNG, without dates: equal figures are equal bytes.
+
+    Raises
+    ------
+    TableError
+        If a file cannot be written.
+    """
+    with writing(pdf):
+        figure.savefig(pdf, metadata={"CreationDate": None, "Producer": None, "Creator": None})
+    with writing(png):
+        figure.savefig(png, metadata={"Software": None})

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,22 +12,69 @@ import pandas as pd
 POINT = ["model", "task", "variant", "rank"]  # what a score belongs to, over seeds
 
 
-def read(path: str | Path, columns: list[str] | None = None) -> pd.DataFrame:
-    """Read a `.csv`, `.tsv` or `.parquet` table, all columns or some.
+class TableError(SystemExit):
+    """A table that cannot be read or written: one line that says which, why, and what helps.
+
+    A script that it leaves ends with that line and status 1, without a traceback.
+    """
+
+
+def read(
+    path: str | Path,
+    columns: Sequence[str] | None = None,
+    *,
+    needs: Sequence[str] = (),
+    text: bool = False,
+) -> pd.DataFrame:
+    """Read a `.csv`, `.tsv` or `.parquet` table, all columns or some, at least those it `needs`.
 
     Learning rates are read as text, since their spelling names the run; evaluation sets too, where
-    an empty column would be one of numbers.
+    an empty column would be one of numbers. With `text` everything is, as it is written.
 
     Raises
     ------
-    ValueError
-        If one of `columns` is not in the table.
+    TableError
+        If the file is missing, empty, cut short, no such table, or lacks a column.
     """
-    path = Path(path)
-    if path.suffix == ".parquet":
-        return pd.read_parquet(path, columns=columns)
-    separator = "\t" if path.suffix == ".tsv" else ","
-    return pd.read_csv(path, sep=separator, usecols=columns, dtype={"lr": str, "set": str})
+    texts: dict[str, Any] = {"dtype": {"lr": str, "set": str}}
+    if text:
+        texts = {"dtype": str, "keep_default_na": False}
+    table = _whole(Path(path), texts)
+    missing = [name for name in (*needs, *(columns or ())) if name not in table]
+    if missing:
+        raise TableError(f"{path}: another table than it should be, no column {missing[0]!r}")
+    return table if columns is None else table[[name for name in table if name in columns]]
+
+
+def _whole(path: Path, texts: dict[str, Any]) -> pd.DataFrame:
+    again = "remove it and run the rule that makes it"
+    try:
+        content = path.read_bytes()  # the system's word on a file that cannot be opened
+        if path.suffix == ".parquet":
+            return pd.read_parquet(path)
+        if path.suffix == ".tsv":  # people edit these
+            return pd.read_csv(path, sep="\t", **texts)
+        if not content.endswith(b"\n"):
+            raise TableError(f"{path}: empty or cut short; {again}")
+        return pd.read_csv(path, **texts)
+    except (OSError, ValueError) as error:  # of the system, pyarrow and pandas
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise TableError(f"{path}: cannot be read ({reason}); {again}") from error
+
+
+@contextmanager
+def writing(path: str | Path) -> Iterator[None]:
+    """Name `path` where the system refuses what the block writes to it.
+
+    Raises
+    ------
+    TableError
+        With the system's reason.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise TableError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
 def rows(table: pd.DataFrame) -> Iterator[Any]:

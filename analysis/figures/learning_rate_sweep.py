@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 CHOSEN = "chosen"
 EDGE = "chosen, at the border\nof what was tried"
 FAILED = "a run failed"
+SWEEP = [*POINT, "lr", "metric", "score", "status"]
+SELECTED = [*POINT, "lr", "score", "edge"]
 
 
 def draw(sweep: pd.DataFrame, selected: pd.DataFrame, names: Names) -> Figure:
@@ -89,8 +91,8 @@ def _mark(axes: Axes, chosen: Any, color: str) -> None:
 
 if "snakemake" in globals():
     figure = draw(
-        read(snakemake.input.sweep),
-        read(snakemake.input.selected),
+        read(snakemake.input.sweep, needs=SWEEP),
+        read(snakemake.input.selected, needs=SELECTED),
         Names.read(snakemake.input.names),
     )
     style.save(figure, **dict(snakemake.output.items()))

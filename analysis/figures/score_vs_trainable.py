@@ -12,18 +12,23 @@ from analysis.tidy import read
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
+COST = "trainable_parameters"
+
 
 def draw(runs: pd.DataFrame, names: Names) -> Figure:
     """One panel a task; see `analysis.score_vs_cost.draw`."""
     return score_vs_cost.draw(
         runs,
         names,
-        cost="trainable_parameters",
+        cost=COST,
         cost_label="Trainable parameters, without the task head",
         title="Score against trainable parameters",
     )
 
 
 if "snakemake" in globals():
-    figure = draw(read(snakemake.input.runs), Names.read(snakemake.input.names))
+    figure = draw(
+        read(snakemake.input.runs, needs=[*score_vs_cost.RUNS, COST]),
+        Names.read(snakemake.input.names),
+    )
     style.save(figure, **dict(snakemake.output.items()))

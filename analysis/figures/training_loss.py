@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 SMOOTH = 0.05  # share of the steps in the running mean
+LOSSES = [*POINT, "seed", "step", "loss"]
 
 
 def draw(losses: pd.DataFrame, names: Names) -> Figure:
@@ -54,5 +55,5 @@ def over_seeds(losses: pd.DataFrame) -> pd.DataFrame:
 
 
 if "snakemake" in globals():
-    figure = draw(read(snakemake.input.losses), Names.read(snakemake.input.names))
+    figure = draw(read(snakemake.input.losses, needs=LOSSES), Names.read(snakemake.input.names))
     style.save(figure, **dict(snakemake.output.items()))

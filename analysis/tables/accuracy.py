@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 MEAN = "mean"  # stands for a task: the mean over all tasks
+RUNS = [*POINT, "seed", "status", "reason", "metric", "score"]
 
 
 def accuracy(runs: pd.DataFrame, names: Names) -> pd.DataFrame:
@@ -73,7 +74,7 @@ def notes(runs: pd.DataFrame, names: Names) -> list[str]:
 
 
 if "snakemake" in globals():
-    all_runs, names = read(snakemake.input.runs), Names.read(snakemake.input.names)
+    all_runs, names = read(snakemake.input.runs, needs=RUNS), Names.read(snakemake.input.names)
     table = accuracy(all_runs, names)
     formats.write(
         table,

@@ -46,6 +46,12 @@ NOTES = [
     "What cannot be told at this scale is neither confirmed nor refuted: the interval has both.",
 ]
 
+EXACT = ["source", "claim", "test", "value", "low", "high", "holds"]
+PAIRED = [
+    *("model", "task", "variant_a", "rank_a", "variant_b", "rank_b"),
+    *("difference", "low", "high", "seeds", "verdict"),
+]
+
 Row = dict[str, Any]
 
 
@@ -292,8 +298,8 @@ def _interval(low: float, high: float, scaled: bool) -> str:
 if "snakemake" in globals():
     names = Names.read(snakemake.input.names)
     table = ledger(
-        read(snakemake.input.exact),
-        read(snakemake.input.paired),
+        read(snakemake.input.exact, needs=EXACT),
+        read(snakemake.input.paired, needs=PAIRED),
         read(snakemake.input.directions, columns=UPDATES),
         read(snakemake.input.gradients, columns=STEPS),
         names,

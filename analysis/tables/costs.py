@@ -29,6 +29,7 @@ SECONDS = {
     "predict_seconds": "Prediction (s)",
 }
 SPEED = {"tokens_per_second": "Tokens/s"}
+RUNS = [*POINT, "score", *NUMBERS, *BYTES, *SECONDS, *SPEED]
 
 NOTES = [
     "Medians over seeds. Trainable, stored and served are numbers of parameters without the task"
@@ -78,7 +79,7 @@ def printed(table: pd.DataFrame, names: Names) -> pd.DataFrame:
 
 if "snakemake" in globals():
     names = Names.read(snakemake.input.names)
-    runs = read(snakemake.input.runs)
+    runs = read(snakemake.input.runs, needs=RUNS)
     table = costs(runs, names)
     notes = NOTES + versions.notes(runs)
     formats.write(table, printed(table, names), notes, **dict(snakemake.output.items()))

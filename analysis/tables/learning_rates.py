@@ -13,6 +13,8 @@ from analysis.tidy import read
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
+RATES = ["model", "task", "variant", "rank", "lr", "score", "seeds", "edge"]
+
 NOTES = [
     "Score x 100 on the selection split, which is cut from the training data: mean over the seeds"
     " of the sweep (their number), which are not those of the reported runs.",
@@ -57,7 +59,7 @@ def notes(stale: Sequence[str]) -> list[str]:
 
 if "snakemake" in globals():
     names = Names.read(snakemake.input.names)
-    table = learning_rates(read(snakemake.input.rates), names)
+    table = learning_rates(read(snakemake.input.rates, needs=RATES), names)
     formats.write(
         table,
         printed(table, names),

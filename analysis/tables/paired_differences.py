@@ -9,13 +9,14 @@ import pandas as pd
 
 from analysis import edges, formats, stats, versions
 from analysis.names import Names
-from analysis.tidy import groups, read
+from analysis.tidy import POINT, groups, read
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 FULL, LORA = "full", "lora"  # what every method is compared with
 LEVEL = 0.05
+ITEMS = [*POINT, "metric", "seed", "item", "prediction", "label", "correct"]
 
 NOTES = [
     "A - B: score of A minus score of B, in points (score x 100), mean over their common seeds.",
@@ -134,7 +135,7 @@ def printed(table: pd.DataFrame, names: Names) -> pd.DataFrame:
 
 if "snakemake" in globals():
     names, rng = Names.read(snakemake.input.names), np.random.default_rng(0)
-    table = paired_differences(read(snakemake.input.per_item), names, rng)
+    table = paired_differences(read(snakemake.input.per_item, needs=ITEMS), names, rng)
     notes = NOTES + edges.notes(snakemake.params["edges"], names)
     notes += versions.notes(read(snakemake.input.runs))
     formats.write(table, printed(table, names), notes, **dict(snakemake.output.items()))

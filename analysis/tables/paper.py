@@ -19,6 +19,7 @@ POINT = ["model", "variant", "rank"]
 SCORE = ["model", "task", "set", "metric", "variant", "rank"]
 SCORES = [*SCORE, "seed", "value"]
 RUNS = [*POINT, "trainable_parameters"]
+PAPER = ["table", *SCORE, "printed_parameters", "value"]
 
 NOTES = [
     "The paper's numbers are quoted from a public reproduction of it, not read in the paper itself."
@@ -127,9 +128,9 @@ def _ours(row: Any) -> str:
 
 
 if "snakemake" in globals():
-    runs = read(snakemake.input.runs)
+    runs = read(snakemake.input.runs, needs=RUNS)
     table = compared(
-        read(snakemake.input.paper),
+        read(snakemake.input.paper, needs=PAPER),
         runs[RUNS],
         read(snakemake.input.scores, columns=SCORES),
     )

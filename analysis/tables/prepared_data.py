@@ -29,6 +29,7 @@ COUNTS = {
     "duplicates": "Duplicates",
     "unknown_tokens": "Unknown tokens",
 }
+DATA = ["model", "task", "split", "set", "rows", "empty_texts", "empty_prompts"]
 
 NOTES = [
     "Median and longest: tokens of a row. Truncated: rows cut to the longest length allowed. Left"
@@ -68,7 +69,7 @@ def printed(table: pd.DataFrame, names: Names) -> pd.DataFrame:
 
 
 if "snakemake" in globals():
-    table = counted(read(snakemake.input.data))
+    table = counted(read(snakemake.input.data, needs=DATA))
     formats.write(
         table,
         printed(table, Names.read(snakemake.input.names)),

@@ -5,6 +5,7 @@ import pytest
 
 from analysis import style
 from analysis.names import COLUMNS, Names
+from analysis.tidy import TableError
 from tests.analysis.conftest import NAMES, NAMES_TABLE, STYLES
 
 
@@ -71,5 +72,5 @@ def test_table_is_read_as_it_was_written(tmp_path):
 
 def test_missing_column_is_named(tmp_path):
     NAMES_TABLE.drop(columns="label").to_csv(tmp_path / "names.csv", index=False)
-    with pytest.raises(ValueError, match="label"):
+    with pytest.raises(TableError, match="label"):
         Names.read(tmp_path / "names.csv")

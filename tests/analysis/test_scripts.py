@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,6 +15,7 @@ import pytest
 from snakemake.iocontainers import InputFiles, OutputFiles, Params
 
 from analysis.tables.paired_differences import paired_differences
+from analysis.tidy import TableError
 from tests.analysis.conftest import MODEL, NAMES, NAMES_TABLE
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,7 +27,7 @@ EDGE = [MODEL, "world", "lora", "8", "5e-2", "high"]
 def run(
     script: Path, inputs: dict[str, str], folder: Path, suffixes: tuple[str, ...]
 ) -> list[Path]:
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     outputs = {suffix: str(folder / f"{script.stem}.{suffix}") for suffix in suffixes}
     fake = SimpleNamespace(
         input=InputFiles(fromdict=inputs),
@@ -83,3 +88,69 @@ def test_script_has_a_caption_that_names_the_study(script):
     assert "{{ snakemake.wildcards.study }}" in caption
     # what is uncertain is said: intervals, bands, or over what medians and means are taken
     assert any(word in caption for word in ("interval", "band", "medians", "mean"))
+
+
+def damage(path: Path, how: str) -> None:
+    """Make one file unreadable or another."""
+    content = path.read_bytes()
+    path.unlink()
+    if how == "a folder":
+        path.mkdir()
+    elif how == "cut":
+        path.write_bytes(content[: len(content) // 2])
+    elif how != "missing":
+        # a table of something else, in the format that the name says
+        other = pd.DataFrame({"other": [1, 2]})
+        if how == "empty" or path.suffix == ".parquet":
+            path.write_bytes(b"")
+        if how == "foreign" and path.suffix == ".parquet":
+            other.to_parquet(path)
+        elif how == "foreign":
+            other.to_csv(path, index=False, sep="\t" if path.suffix == ".tsv" else ",")
+
+
+def used(script: Path) -> list[str]:
+    """The inputs that a script reads."""
+    return sorted(set(re.findall(r"snakemake\.input\.([a-z_]+)", script.read_text())))
+
+
+@pytest.mark.parametrize("how", ["missing", "empty", "cut", "foreign", "a folder"])
+@pytest.mark.parametrize("script", FIGURES + TABLES, ids=lambda path: path.stem)
+def test_table_that_cannot_be_read_is_a_line(script, how, inputs, tmp_path):
+    suffixes = ("pdf", "png") if script in FIGURES else ("csv", "md", "tex", "html")
+    for name in used(script):
+        copies = {key: tmp_path / f"{key}{Path(path).suffix}" for key, path in inputs.items()}
+        if how == "cut" and copies[name].suffix == ".tsv":
+            continue  # the place of the cut decides whether it can be seen
+        for key, copy in copies.items():
+            copy.rmdir() if copy.is_dir() else copy.unlink(missing_ok=True)
+            shutil.copyfile(inputs[key], copy)
+        damage(copies[name], how)
+        shutil.rmtree(tmp_path / "out", ignore_errors=True)
+        with pytest.raises(TableError) as ended:
+            run(
+                script, {key: str(path) for key, path in copies.items()}, tmp_path / "out", suffixes
+            )
+        message = str(ended.value.code)
+        assert message.startswith(f"{copies[name]}: ")
+        assert "\n" not in message
+        assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize("script", [FIGURES[0], TABLES[0]], ids=lambda path: path.stem)
+def test_file_that_cannot_be_written_is_a_line(script, inputs, tmp_path):
+    suffixes = ("pdf", "png") if script in FIGURES else ("csv", "md", "tex", "html")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / f"{script.stem}.{suffixes[0]}").mkdir()
+    with pytest.raises(TableError, match=r"cannot be written \(Is a directory\)"):
+        run(script, inputs, tmp_path / "out", suffixes)
+
+
+def test_script_ends_with_the_line_and_a_status(tmp_path):
+    code = f"from analysis.tidy import read; read({str(tmp_path / 'runs.csv')!r})"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"{tmp_path / 'runs.csv'}: cannot be read (No such file")
+    assert done.stderr.count("\n") == 1

@@ -27,7 +27,7 @@ def test_an_empty_column_of_sets_is_text(tmp_path):
 
 def test_missing_column_is_named(tmp_path):
     pd.DataFrame({"lr": ["1e-4"]}).to_csv(tmp_path / "table.csv")
-    with pytest.raises(ValueError, match="score"):
+    with pytest.raises(tidy.TableError, match="no column 'score'"):
         tidy.read(tmp_path / "table.csv", columns=["score"])
 
 
