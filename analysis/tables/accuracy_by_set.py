@@ -64,7 +64,7 @@ def printed(table: pd.DataFrame, runs: pd.DataFrame, names: Names) -> pd.DataFra
 
 if "snakemake" in globals():
     names = Names.read(snakemake.input.names)
-    runs = read(snakemake.input.runs)
+    runs = read(snakemake.input.runs, needs=["model", "variant", "rank"])
     table = by_set(read(snakemake.input.scores, columns=COLUMNS), names)
     notes = NOTES + versions.notes(runs)
     formats.write(table, printed(table, runs, names), notes, **dict(snakemake.output.items()))

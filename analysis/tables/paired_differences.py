@@ -137,5 +137,5 @@ if "snakemake" in globals():
     names, rng = Names.read(snakemake.input.names), np.random.default_rng(0)
     table = paired_differences(read(snakemake.input.per_item, needs=ITEMS), names, rng)
     notes = NOTES + edges.notes(snakemake.params["edges"], names)
-    notes += versions.notes(read(snakemake.input.runs))
+    notes += versions.notes(read(snakemake.input.runs, needs=["variant"]))
     formats.write(table, printed(table, names), notes, **dict(snakemake.output.items()))
