@@ -48,6 +48,11 @@ def refusal(error: OSError) -> str | None:
     return f"{line}; {advice}" if advice else line
 
 
+def one_line(error: BaseException) -> str:
+    """What an error of a library says, without its line breaks."""
+    return " ".join(str(error).split())
+
+
 def remake(path: Path | str) -> str:
     """What to do about a damaged file: the command that makes it, and all that follows, again."""
     root, *parts = Path(path).parts or ("",)

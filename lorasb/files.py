@@ -128,10 +128,10 @@ def write_jsonl(path: Path | str, rows: Iterable[dict[str, Any]]) -> None:
             file.write(json.dumps(row, sort_keys=True, ensure_ascii=False) + "\n")
 
 
-def write_csv(path: Path | str, table: pd.DataFrame) -> None:
-    """Write a table as CSV, without its index."""
+def write_csv(path: Path | str, table: pd.DataFrame, **layout: Any) -> None:
+    """Write a table as CSV, without its index; `layout` is of pandas' `to_csv`."""
     with atomic(path) as partial:
-        table.to_csv(partial, index=False)
+        table.to_csv(partial, index=False, **layout)
 
 
 def read_json(path: Path | str, advice: str = AGAIN) -> Any:
@@ -158,9 +158,7 @@ def read_record(path: Path | str, *keys: str) -> dict[str, Any]:
     """
     found = read_json(path)
     if not isinstance(found, dict) or not found.keys() >= set(keys):
-        raise UserError(
-            f"{path}: not an object with {', '.join(map(repr, keys))}; delete it and run again"
-        )
+        raise UserError(f"{path}: not an object with {', '.join(map(repr, keys))}; {AGAIN}")
     return found
 
 
@@ -200,9 +198,7 @@ def load_tensors(path: Path | str) -> dict[str, torch.Tensor]:
     try:
         return load_file(path)
     except SafetensorError as error:
-        raise UserError(
-            f"{path}: cut short or damaged ({error}); delete it and run again"
-        ) from error
+        raise UserError(f"{path}: cut short or damaged ({error}); {AGAIN}") from error
 
 
 def check_readable(path: Path | str, rule: str = "that makes it") -> None:

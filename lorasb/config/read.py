@@ -16,7 +16,7 @@ from jsonschema.exceptions import best_match
 from jsonschema.validators import extend
 
 from lorasb.config.spelling import refuse_rate
-from lorasb.errors import UserError
+from lorasb.errors import UserError, one_line
 
 try:  # several times faster, where PyYAML was built with it
     from yaml import CSafeLoader as _SafeLoader
@@ -152,7 +152,7 @@ def _parse(path: Path, schema: str) -> Data:
     try:
         data = yaml.load(read_text(path), Loader=_StrictLoader)
     except (yaml.YAMLError, ValueError) as error:
-        message = " ".join(str(error).split()).replace('in "<unicode string>", ', "at ")
+        message = one_line(error).replace('in "<unicode string>", ', "at ")
         raise UserError(f"{path}: not valid YAML: {message}") from error
     if not isinstance(data, dict):
         found = "an empty file" if data is None else f"{data!r} is not a mapping"

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from lorasb.errors import UserError, remake
-from lorasb.files import atomic, read_jsonl
+from lorasb.files import atomic, read_jsonl, write_csv
 from lorasb.study.cells import COLUMNS
 from lorasb.tasks.answers import COMPARATORS, EXTRACTORS
 from lorasb.tasks.metrics import compute
@@ -81,8 +81,7 @@ def score_cells(
             for row in values
         ]
         items += [{**columns, "metric": task.primary, **row} for row in scored]
-    with atomic(metrics_path) as partial:
-        pd.DataFrame(metrics, columns=METRIC_COLUMNS).to_csv(partial, index=False)
+    write_csv(metrics_path, pd.DataFrame(metrics, columns=METRIC_COLUMNS))
     # empty for all rows of a task that is not generated
     table = pd.DataFrame(items, columns=ITEM_COLUMNS).astype(dict.fromkeys(VERDICTS, float))
     with atomic(items_path) as partial:

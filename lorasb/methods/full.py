@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
-from lorasb.errors import UserError, remake
+from lorasb.errors import UserError, one_line, remake
 from lorasb.methods.method import Context, Method, Network
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Full(Method):
         try:
             model.load_state_dict(tensors, strict=False)
         except RuntimeError as error:
-            raise UserError(f"{path}: {' '.join(str(error).split())}; {remake(folder)}") from error
+            raise UserError(f"{path}: {one_line(error)}; {remake(folder)}") from error
         return model
 
     def updates(self, model: Network, base: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

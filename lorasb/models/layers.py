@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -75,8 +75,8 @@ def matching_modules(
     # a configuration may name what it excludes: PEFT writes "all-linear" out that way
     pool = found if isinstance(rule, SimpleNamespace) else layers
     for target in [named] if isinstance(named, str) else sorted(named):
-        by_end = [name for name in pool if _ends_with(name, target)]
-        _check_target(model, target, list(found) if isinstance(named, str) else by_end)
+        means = found if isinstance(named, str) else [n for n in pool if ends_with(n, target)]
+        _check_target(type(model), layers, target, list(means))
     if not found:
         raise UserError(f"every layer that {sorted(named)} mean is excluded; nothing is adapted")
     return {name: linear_layer(name, module) for name, module in found.items()}
@@ -143,9 +143,10 @@ def head_parameters(model: nn.Module, head: Sequence[str]) -> dict[str, nn.Param
     return {name: value for name, value in parameters.items() if is_inside(name, head)}
 
 
-def _check_target(model: nn.Module, target: str, names: Sequence[str]) -> None:
-    """Refuse a target that means none of these layers, or no linear one."""
-    layers = dict(_outer_modules(model))
+def _check_target(
+    kind: type[nn.Module], layers: Mapping[str, nn.Module], target: str, names: Sequence[str]
+) -> None:
+    """Refuse a target that means none of the layers so named, or no linear one."""
     if any(isinstance(layers[name], Linear) for name in names):
         return
     other = [f"{name}: a {type(layers[name]).__name__} cannot be adapted; " for name in names[:1]]
@@ -153,7 +154,7 @@ def _check_target(model: nn.Module, target: str, names: Sequence[str]) -> None:
     ends = sorted({name.rsplit(".", 1)[-1] for name in linear})
     raise UserError(
         f"{''.join(other)}target module '{target}' matches no linear layer of "
-        f"{type(model).__name__}; their names end in: {', '.join(ends)}; they should be in full or "
+        f"{kind.__name__}; their names end in: {', '.join(ends)}; they should be in full or "
         "half precision"
     )
 
@@ -210,7 +211,8 @@ def _outer_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
             yield name, module
 
 
-def _ends_with(name: str, target: str) -> bool:
+def ends_with(name: str, target: str) -> bool:
+    """Whether a target is a module's whole name, or its end after a dot."""
     return name == target or name.endswith(f".{target}")
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lorasb.models.layers import ends_with
 from lorasb.models.spec import FLOAT32_BYTES
 
 
@@ -22,7 +23,7 @@ def hold_in_float32(model: nn.Module, modules: Sequence[str]) -> None:
     module's whole name, or its end after a dot. Modules that are float32 or wider stay as they are.
     """
     for name, module in model.named_modules():
-        if any(f".{name}".endswith(f".{wanted}") for wanted in modules) and lower(module):
+        if any(ends_with(name, wanted) for wanted in modules) and lower(module):
             module.float()
             module.register_forward_pre_hook(_widen)
 

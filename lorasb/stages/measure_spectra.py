@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
-from lorasb.files import atomic
+from lorasb.files import write_csv
 from lorasb.probes.spectra import COLUMNS, spectra
 from lorasb.records import Inputs, write_record
 from lorasb.start.gradients import load_gradients
@@ -38,6 +38,5 @@ def measure_spectra(study: str, model: str, task: str) -> None:
         measured = spectra({key: tensors[module] for key, tensors in loaded.items()}, ranks)
         rows += [{"model": model, "task": task, "module": module} | row for row in measured]
     path = found.folder(SPECTRA, model, task)
-    with atomic(path) as partial:
-        pd.DataFrame(rows, columns=COLUMNS).to_csv(partial, index=False, float_format="%.7g")
+    write_csv(path, pd.DataFrame(rows, columns=COLUMNS), float_format="%.7g")
     write_record(path.with_suffix(".record.json"), [path], inputs)

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
-from lorasb.files import atomic
+from lorasb.files import write_csv
 from lorasb.probes import gradients, updates
 from lorasb.probes.replay import replay
 from lorasb.records import Inputs, write_record
@@ -79,6 +79,5 @@ def _probe_seed(study: Study, cells: list[Cell], train: Rows) -> tuple[Rows, Row
 
 
 def _write(rows: Rows, columns: list[str], path: Path, inputs: Inputs) -> None:
-    with atomic(path) as partial:
-        pd.DataFrame(rows, columns=columns).to_csv(partial, index=False, float_format="%.7g")
+    write_csv(path, pd.DataFrame(rows, columns=columns), float_format="%.7g")
     write_record(path.with_suffix(".record.json"), [path], inputs)

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from lorasb.errors import UserError
-from lorasb.files import atomic, write_csv
+from lorasb.files import write_csv
 from lorasb.records import Inputs, write_record
 from lorasb.study.paths import TABLES
 from lorasb.study.rates import all_chosen, at_an_edge
@@ -31,8 +31,7 @@ def select_lr(study: str, *, available: bool = False) -> None:
     selected = selected_table(sweep, found)
     tables = Path(TABLES.format(study=study))
     write_csv(tables / "sweep.csv", sweep)
-    with atomic(tables / "selected_lr.tsv") as partial:
-        selected.to_csv(partial, sep="\t", index=False, float_format="%.4f")
+    write_csv(tables / "selected_lr.tsv", selected, sep="\t", float_format="%.4f")
     files = tables / "sweep.csv", tables / "selected_lr.tsv"
     write_record(tables / "select_lr.record.json", files, inputs)
     for line in at_an_edge(selected.to_dict("records")):

@@ -147,8 +147,7 @@ def _plan(study: Study, cell: Cell, rows: list[dict[str, Any]], checkpoints: Pat
 def _head_rates(resolved: Resolved) -> dict[str, float]:
     """The learning rate of each module of the task head, where it is not that of all else."""
     rate = resolved.settings["training"]["head_learning_rate"]
-    head = resolved.model.head_modules(resolved.task.kind)
-    return {} if rate is None else dict.fromkeys(head, float(rate))
+    return {} if rate is None else dict.fromkeys(resolved.task_head, float(rate))
 
 
 def _write_cell(study: Study, cell: Cell, model: Network, outcome: Outcome) -> None:

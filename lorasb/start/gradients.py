@@ -20,13 +20,13 @@ from transformers.pytorch_utils import Conv1D
 from lorasb.errors import UserError, remake
 from lorasb.files import atomic, load_tensors
 from lorasb.models.layers import Linear, matching_modules, unwrapped
+from lorasb.models.spec import FLOAT32_BYTES
 
 if TYPE_CHECKING:
     from peft import PeftConfig
 
 IGNORED = -100  # label of tokens that have no loss
 NO_LABEL = "gradient estimate: a sample has no label token; was its answer cut off?"
-FLOAT32_BYTES = 4
 # to which two ways of adding up the same float32 losses agree
 ROUNDING = 1e-5
 

@@ -138,7 +138,7 @@ def _precision_key(study: Study, point: Point) -> list[Any]:
     if study.models[point.model].dtype == "float32":
         return []
     method = study.variants[point.variant].method
-    has_head = bool(study.models[point.model].head_modules(study.tasks[point.task].kind))
+    has_head = bool(study.resolved(point.model, point.task).task_head)
     return ["float32"] if method.trains and (has_head or not method.has_rank) else []
 
 

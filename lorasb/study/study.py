@@ -280,8 +280,8 @@ class Study:
 
     def _check_heads(self) -> None:
         for model, task in self.pairs:
-            head = self.models[model].head_modules(self.tasks[task].kind)
-            if self._settings[task]["training"]["head_learning_rate"] and not head:
+            resolved = self.resolved(model, task)
+            if resolved.settings["training"]["head_learning_rate"] and not resolved.task_head:
                 raise UserError(
                     f"{self.path}: training.head_learning_rate: {model} has no task head on "
                     f"{task}; set it to null there"

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import Dataset
 
-from lorasb.errors import UserError
+from lorasb.errors import UserError, one_line
 from lorasb.files import atomic, locked, read_json, read_jsonl
 from lorasb.hub import OFFLINE, out_of_reach
 from lorasb.tasks.task import File, FilesSource, Row
@@ -130,7 +130,7 @@ def _read(path: Path) -> Dataset:
         code = f"{ord(error.object[error.start]):04x}"
         raise UserError(f"{path}: half of a character, \\u{code}, which is no text") from error
     except pa.ArrowInvalid as error:
-        raise UserError(f"{path}: not a table: {' '.join(str(error).split())}") from error
+        raise UserError(f"{path}: not a table: {one_line(error)}") from error
 
 
 def _read_json(path: Path) -> Dataset:
@@ -160,5 +160,6 @@ def _column(name: str, rows: list[Row], path: Path) -> pa.Array:
     try:
         return pa.array([row[name] for row in rows])
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        message = " ".join(str(error).split())
-        raise UserError(f"{path}: the values of {name!r} are not of one type: {message}") from error
+        raise UserError(
+            f"{path}: the values of {name!r} are not of one type: {one_line(error)}"
+        ) from error

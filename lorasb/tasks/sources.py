@@ -15,7 +15,7 @@ import torch
 from datasets import Dataset, load_dataset
 from datasets.exceptions import DatasetGenerationError
 
-from lorasb.errors import UserError
+from lorasb.errors import UserError, one_line
 from lorasb.hub import cached_without_network, not_cached
 from lorasb.seeding import generator
 from lorasb.tasks.downloads import load_file, used_files
@@ -191,5 +191,5 @@ def _one_line_errors(source: HubSource) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno is not None:  # of the system, with a name
             raise
         cause = error.__cause__ if isinstance(error, DatasetGenerationError) else error
-        what = " ".join(str(cause).split()) or type(cause).__name__
+        what = one_line(cause) or type(cause).__name__
         raise UserError(f"data set {label}: {what}") from error

@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
-from lorasb.errors import UserError
-from lorasb.files import check_readable
+from lorasb.errors import UserError, one_line
+from lorasb.files import AGAIN, check_readable
 
 
 def read_csv(
@@ -27,13 +27,11 @@ def read_csv(
     """
     check_readable(path)
     if not path.read_bytes().endswith(b"\n"):
-        raise UserError(f"{path}: empty or cut short; delete it and run again")
+        raise UserError(f"{path}: empty or cut short; {AGAIN}")
     try:
         table = pd.read_csv(path, dtype=dict.fromkeys(text, str))
     except ValueError as error:  # pandas' errors of reading are of this kind
-        raise UserError(
-            f"{path}: no table ({_one_line(error)}); delete it and run again"
-        ) from error
+        raise UserError(f"{path}: no table ({one_line(error)}); {AGAIN}") from error
     return _with_columns(table, path, columns)
 
 
@@ -49,9 +47,7 @@ def read_parquet(path: Path, columns: Sequence[str] = ()) -> pd.DataFrame:
     try:
         table = pd.read_parquet(path)
     except (pa.ArrowException, OSError) as error:
-        raise UserError(
-            f"{path}: no complete parquet file ({_one_line(error)}); delete it and run again"
-        ) from error
+        raise UserError(f"{path}: no complete parquet file ({one_line(error)}); {AGAIN}") from error
     return _with_columns(table, path, columns)
 
 
@@ -59,11 +55,6 @@ def _with_columns(table: pd.DataFrame, path: Path, columns: Sequence[str]) -> pd
     missing = [name for name in columns if name not in table]
     if missing:
         raise UserError(
-            f"{path}: another table than it should be, it has no column {missing[0]!r}; "
-            "delete it and run again"
+            f"{path}: another table than it should be, it has no column {missing[0]!r}; {AGAIN}"
         )
     return table
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
-from lorasb.errors import UserError
+from lorasb.errors import UserError, one_line
 from lorasb.files import read_json
 from lorasb.methods.method import Method
 from lorasb.models.layers import head_parameters
@@ -133,7 +133,7 @@ class _CellTrainer(Trainer):
             # torch does not pass on what the system said
             raise UserError(
                 f"{self.args.output_dir}: a checkpoint cannot be written "
-                f"({' '.join(str(error).split())}); make room, then give the same command again"
+                f"({one_line(error)}); make room, then give the same command again"
             ) from error
 
     def compute_loss(

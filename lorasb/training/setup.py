@@ -74,15 +74,15 @@ def note_start(inputs: Inputs, study: Study, cell: Cell) -> None:
 
 def context(study: Study, cell: Cell, rows: int) -> Context:
     """What the cell's method is told; `rows` is the number of training rows."""
-    settings, model = study.settings(cell.task), study.models[cell.model]
-    rate = float(cell.lr)
+    resolved = study.resolved(cell.model, cell.task)
+    settings, rate = resolved.settings, float(cell.lr)
     return Context(
         rank=cell.rank,
         # a method that trains nothing has rate 0
         start_learning_rate=start_learning_rate(settings, rate, rows) if rate else 0.0,
         svd=settings["factors"]["svd"],
         seed=cell.seed,
-        target_modules=model.target_modules,
-        task_head=model.head_modules(study.tasks[cell.task].kind),
+        target_modules=resolved.model.target_modules,
+        task_head=resolved.task_head,
         inputs={need: study.start_file(cell, need) for need in STARTS},
     )

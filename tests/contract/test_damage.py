@@ -30,6 +30,7 @@ from lorasb.stages.train import train
 from lorasb.study.cells import Cell
 from lorasb.study.study import Study
 from tests.conftest import copy_of_project
+from tests.unit.damage import empty, flip_a_bit, truncate
 
 pytestmark = pytest.mark.slow
 
@@ -140,20 +141,6 @@ def refused(run: Callable[[], Any], named: str, *, made_by: str | None = None) -
     assert command, line
     assert command[1] == (made_by or named)
     return line
-
-
-def truncate(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-7])
-
-
-def flip_a_bit(path: Path) -> None:
-    found = bytearray(path.read_bytes())
-    found[len(found) // 2] ^= 1
-    path.write_bytes(found)
-
-
-def empty(path: Path) -> None:
-    path.write_bytes(b"")
 
 
 def replace_by_another(path: Path) -> None:

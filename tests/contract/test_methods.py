@@ -68,12 +68,19 @@ def attached(
     return method, method.attach(model, context(model, LLAMA_TARGETS, folder, **changes)), base
 
 
-def step(method: Method, model: torch.nn.Module, times: int = 3) -> None:
-    """A few real optimiser steps, so that nothing stays at its start."""
+def step(
+    method: Method,
+    model: torch.nn.Module,
+    times: int = 3,
+    *,
+    labels: torch.Tensor | None = None,
+) -> None:
+    """A few real optimiser steps, so that nothing stays at its start; on its tokens by default."""
     optimizer = method.optimizer(model, 1e-2, 0.0)
+    batch = inputs()
+    batch["labels"] = batch["input_ids"] if labels is None else labels
     for _ in range(times):
-        batch = inputs()
-        model(**batch, labels=batch["input_ids"]).loss.backward()
+        model(**batch).loss.backward()
         optimizer.step()
         optimizer.zero_grad()
 
@@ -168,11 +175,7 @@ def test_task_head_is_trained_and_saved(variant, tmp_path):
     method = make_variant(variant).method
     told = context(model, BERT_TARGETS, tmp_path, task_head=["classifier"])
     adapted = method.attach(model, told)
-    optimizer = method.optimizer(adapted, 1e-2, 0.0)
-    for _ in range(2):
-        adapted(**inputs(), labels=torch.tensor([0, 1])).loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
+    step(method, adapted, times=2, labels=torch.tensor([0, 1]))
     method.save(adapted, tmp_path / "adapter")
     loaded = method.load(tiny_bert(0), tmp_path / "adapter")
     assert torch.equal(logits(loaded), logits(adapted))
@@ -196,11 +199,7 @@ def test_layers_of_the_task_head_are_not_adapted(variant, tmp_path):
     numbers = model.num_parameters()
     told = context(model, targets, tmp_path, task_head=head)
     adapted = method.attach(model, told)
-    optimizer = method.optimizer(adapted, 1e-2, 0.0)
-    for _ in range(2):
-        adapted(**inputs(), labels=torch.tensor([0, 1])).loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
+    step(method, adapted, times=2, labels=torch.tensor([0, 1]))
     trained = sum(p.numel() for p in adapted.parameters() if p.requires_grad)
     counts = method.count(shapes, RANK, numbers).with_task_head(in_head)
     assert counts.trainable_with_task_head == trained

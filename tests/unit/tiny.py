@@ -22,6 +22,16 @@ VOCABULARY = 40
 LLAMA_TARGETS = ["q_proj", "v_proj", "down_proj"]
 BERT_TARGETS = ["query", "attention.output.dense", "output.dense"]
 GPT2_TARGETS = ["c_attn", "c_fc"]
+# two layers of an encoder
+ENCODER = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 32,
+    "initializer_range": 0.2,
+}
 
 
 def tiny_llama(seed: int) -> PreTrainedModel:
@@ -46,13 +56,7 @@ def tiny_llama(seed: int) -> PreTrainedModel:
 def tiny_bert(seed: int, num_labels: int = 2, dropout: float = 0.1) -> PreTrainedModel:
     """Two layers and a head."""
     config = BertConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=16,
-        intermediate_size=24,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        max_position_embeddings=32,
-        initializer_range=0.2,
+        **ENCODER,
         hidden_dropout_prob=dropout,
         attention_probs_dropout_prob=dropout,
         num_labels=num_labels,
@@ -62,17 +66,7 @@ def tiny_bert(seed: int, num_labels: int = 2, dropout: float = 0.1) -> PreTraine
 
 def tiny_roberta(seed: int) -> PreTrainedModel:
     """Two layers, and a head of two layers that are called dense and out_proj; no dropout."""
-    config = RobertaConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=16,
-        intermediate_size=24,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        max_position_embeddings=32,
-        initializer_range=0.2,
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
-    )
+    config = RobertaConfig(**ENCODER, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
     return _build(RobertaForSequenceClassification, config, seed)
 
 

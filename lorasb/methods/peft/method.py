@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from lorasb.errors import UserError, remake
+from lorasb.errors import UserError, one_line, remake
 from lorasb.files import read_json, write_json
 from lorasb.methods.counts import FAMILIES, fitting
 from lorasb.methods.method import Context, Method, Network
@@ -125,9 +125,8 @@ class PeftMethod(Method):
             hold_in_float32(model, peft.PeftConfig.from_pretrained(folder).modules_to_save or [])
             adapted = read(model, folder)
         except (UserError, ValueError, OSError, KeyError, RuntimeError, TypeError) as error:
-            reason = " ".join(str(error).split())
             raise UserError(
-                f"{folder}: no readable adapter ({reason}); {remake(folder)}"
+                f"{folder}: no readable adapter ({one_line(error)}); {remake(folder)}"
             ) from error
         refuse_other_names(weights, tensors, peft.get_peft_model_state_dict(adapted).keys())
         guard_zero_rows(adapted)

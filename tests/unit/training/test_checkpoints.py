@@ -10,23 +10,9 @@ import torch
 
 from lorasb.training.checkpoints import KEPT, last_checkpoint
 from lorasb.training.run import MARKER
+from tests.unit.damage import empty, flip_a_bit, truncate
 from tests.unit.killed import KillAt, KilledError
 from tests.unit.training.test_loop import run
-
-
-def truncate(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-5])
-
-
-def flip_a_bit(path: Path) -> None:
-    found = bytearray(path.read_bytes())
-    found[len(found) // 2] ^= 1
-    path.write_bytes(found)
-
-
-def empty(path: Path) -> None:
-    path.write_bytes(b"")
-
 
 NEWEST, BEFORE = "checkpoint-8", "checkpoint-4"
 FILES = ("optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json")
