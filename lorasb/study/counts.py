@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from lorasb.methods.counts import Counts, Shapes, model_shapes
 from lorasb.study.cells import Cell
 
 if TYPE_CHECKING:
-    from lorasb.models.spec import Kind, ModelSpec
+    from lorasb.models.spec import ModelSpec
     from lorasb.study.study import Study
 
 
@@ -28,51 +29,45 @@ def cell_counts(study: Study, cell: Cell) -> Counts:
 @cache
 def adapted_shapes(study: Study, model: str, task: str) -> tuple[Shapes, int, int]:
     """Shapes of the adapted weights, numbers of the whole model, numbers of its task head."""
-    return model_shapes(study.models[model], study.tasks[task].kind, study.tasks[task].num_labels)
+    spec, own = study.models[model], study.tasks[task]
+    find = partial(model_shapes, spec, own.kind, own.num_labels)
+    shapes, numbers, head = of_shape(study, model, task, "shapes", find)
+    return {name: (rows, columns) for name, (rows, columns) in shapes.items()}, numbers, head
+
+
+def of_shape(study: Study, model: str, task: str, name: str, find: Callable[[], Any]) -> Any:
+    """What follows from the shape of a model under a task: kept where a file here has the shape."""
+    spec, own = study.models[model], study.tasks[task]
+    file = _shape_file(spec)
+    if file is None:
+        return find()
+    return kept(name, [asdict(spec), own.kind, own.num_labels, read_text(file)], find)
 
 
 def refuse_ranks(study: Study) -> None:
     """Refuse a rank above the smaller side of a weight that it would adapt.
 
-    Where a model's shape is known only from the hub, methods say so when they count.
+    Where only the hub knows a model's shape, methods look when they have the model.
 
     Raises
     ------
     UserError
         If there is one, or if one of a model's targets matches no layer that can be adapted.
     """
-    kinds = {(model, study.tasks[task].kind) for model, task in study.pairs}
-    smallest = {pair: _smallest(study, *pair) for pair in kinds}
     for point in study.points:
-        name, *shape = smallest[point.model, study.tasks[point.task].kind]
-        if point.rank > min(shape, default=point.rank):
-            raise UserError(
-                f"{study.path}: variants.{point.variant}.ranks: {point.rank} is larger than the "
-                f"weight of '{name}' in {point.model} ({shape[0]} x {shape[1]}) allows; "
-                f"at most {min(shape)}"
-            )
+        if _shape_file(study.models[point.model]) is None:
+            continue
+        try:
+            shapes, numbers, _ = adapted_shapes(study, point.model, point.task)
+        except UserError as error:
+            where = f"config/models/{point.model}.yaml, in {study.path}"
+            raise UserError(f"{where}: {error}") from error
+        try:
+            study.variants[point.variant].method.count(shapes, point.rank, numbers)
+        except UserError as error:
+            raise UserError(f"{study.path}: variants.{point.variant}.ranks: {error}") from error
 
 
-def _smallest(study: Study, model: str, kind: Kind) -> list[Any]:
-    try:
-        return smallest_weight(study.models[model], kind)
-    except UserError as error:
-        raise UserError(f"config/models/{model}.yaml, in {study.path}: {error}") from error
-
-
-def smallest_weight(spec: ModelSpec, kind: Kind) -> list[Any]:
-    """Name, rows and columns of the adapted weight with the smallest side.
-
-    The name alone, empty, where no file on this machine is sure to have the model's shape.
-    """
-    config = Path(spec.architecture or f"{spec.path}/config.json")
-    if not config.is_file():
-        return [""]
-
-    def find() -> list[Any]:
-        shapes, _, _ = model_shapes(spec, kind, 2)  # the labels are those of the head, left out
-        name = min(shapes, key=lambda name: min(shapes[name]))
-        return [name, *shapes[name]]
-
-    found: list[Any] = kept("weight", [asdict(spec), kind, read_text(config)], find)
-    return found
+def _shape_file(spec: ModelSpec) -> Path | None:
+    file = Path(spec.architecture or f"{spec.path}/config.json")
+    return file if file.is_file() else None

@@ -9,7 +9,7 @@ and 5 a s for a heads and s tokens where attention matrices are made. In 16 bits
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ from lorasb.methods.counts import Counts
 from lorasb.methods.method import NEEDS_GRADIENT, Method
 from lorasb.models.spec import FLOAT32_BYTES
 from lorasb.study.cells import Cell
-from lorasb.study.counts import adapted_shapes, cell_counts
+from lorasb.study.counts import adapted_shapes, cell_counts, of_shape
 from lorasb.study.study import Study
 from lorasb.tasks.task import GenerationTask
 
@@ -91,6 +91,11 @@ class Size:
 @cache
 def size(study: Study, model: str, task: str) -> Size:
     """The size of a model under a task of the study."""
+    found = of_shape(study, model, task, "size", lambda: asdict(_size(study, model, task)))
+    return Size(**found)
+
+
+def _size(study: Study, model: str, task: str) -> Size:
     from lorasb.models.load import skeleton
 
     resolved = study.resolved(model, task)

@@ -164,11 +164,13 @@ class PeftMethod(Method):
 
     def adapted(self, shapes: Mapping[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:
         """Those of the model's adapted weights that the options do not leave out."""
+        given = {**self.arguments, **self.options}
+        if not any(given.get(key) for key in LEAVE_OUT):
+            return dict(shapes)
         from types import SimpleNamespace
 
         from peft.tuners.tuners_utils import check_target_module_exists
 
-        given = {**self.arguments, **self.options}
         rule = SimpleNamespace(
             target_modules={name.rpartition(".")[2] for name in shapes},
             **{key: given.get(key) for key in LEAVE_OUT},

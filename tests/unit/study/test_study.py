@@ -237,7 +237,9 @@ def test_a_rank_above_a_weight_is_refused_for_every_method(project, variant, ran
     if fits:
         assert Study("mine").largest_rank == rank
         return
-    with pytest.raises(UserError, match=rf"ranks: {rank} is larger .* \(128 x 128\) .*at most 128"):
+    with pytest.raises(
+        UserError, match=rf"ranks: rank {rank} is larger .* \(128 x 128\) .*at most 128"
+    ):
         Study("mine")
 
 
