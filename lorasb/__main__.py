@@ -96,13 +96,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         line = _line(error)
         if line is None:
             raise
-        sys.stderr.write(f"lorasb {argv[0]}: error: {line}\n")
+        _say(f"lorasb {argv[0]}: error: {line}")
         return 1
     except KeyboardInterrupt as interrupt:
         number = signal.Signals(*(interrupt.args or [signal.SIGINT]))
-        sys.stderr.write(
-            f"lorasb {argv[0]}: ended by {number.name}; give the same command again to go on\n"
-        )
+        _say(f"lorasb {argv[0]}: ended by {number.name}; give the same command again to go on")
         return 128 + number
     return 0
 
@@ -117,6 +115,13 @@ def _line(error: Exception) -> str | None:
         return None
     # the tuner alone has been installed
     return f"needs the package {error.name}: pip install 'lorasb[suite]'"
+
+
+def _say(line: str) -> None:
+    """Write a line to stderr, and not at the end of a bar that was not finished."""
+    from tqdm import tqdm
+
+    tqdm.write(line, file=sys.stderr)
 
 
 def _open_streams() -> None:

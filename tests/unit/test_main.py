@@ -315,6 +315,21 @@ def test_what_the_system_refuses_is_a_line(monkeypatch, capsys, error, line):
     assert fails(capsys, COUNT).startswith(f"lorasb count: error: {line}")
 
 
+def test_line_does_not_stand_behind_an_unfinished_bar(monkeypatch, capsys):
+    from tqdm import tqdm
+
+    bars = []
+
+    def fails_half_way(*arguments):
+        bars.append(tqdm(total=2, desc="half", file=sys.stderr))
+        raise OSError(errno.ENOSPC, "", "results/a")
+
+    monkeypatch.setattr("lorasb.stages.count.count_report", fails_half_way)
+    assert main(COUNT) == 1
+    line = "lorasb count: error: results/a: no space left on device"
+    assert f"\r{line}" in capsys.readouterr().err
+
+
 def test_fault_of_the_code_keeps_its_traceback(monkeypatch):
     def faulty(*arguments):
         raise OSError("what a library says")
