@@ -38,12 +38,12 @@ SETTINGS = {
         "epochs": None,
         "batch_size": 4,
         "gradient_accumulation": 1,
-        "max_length": 512,
         "checkpoint_steps": 2,
     },
     "gradient": {"samples": 4, "batch_size": 2},
     "prediction": {"batch_size": 8},
 }
+LENGTHS = {"training": {"max_length": 512}}  # read bytes are many tokens
 Row = dict[str, Any]
 TEXTS: dict[str, Callable[[int], Row]] = {  # data set -> a row with its columns
     "meta-math/MetaMathQA": lambda n: {
@@ -74,7 +74,10 @@ def shrink(root: Path, study: str, *, tasks: Sequence[str], variants: Sequence[s
     data |= {"tasks": list(tasks), "seeds": [0], "task_settings": {}}
     data["variants"] = {name: _small(data["variants"][name]) for name in variants}
     data["settings"] = config.merge(data.get("settings", {}), SETTINGS)
-    data["models"] = [_small_model(root, model) for model in data["models"]]
+    small = [_small_model(root, model) for model in data["models"]]
+    if small != data["models"]:
+        data["settings"] = config.merge(data["settings"], LENGTHS)
+    data["models"] = small
     _write(root / f"config/studies/{study}.yaml", data)
     for task in tasks:
         small = config.load_task_config(task)
