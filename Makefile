@@ -51,5 +51,5 @@ sweep: install  ## choose the learning rates of that study that are not committe
 	@echo "Read results/$(STUDY)/tables/selected_lr.tsv, then copy it to config/studies/$(STUDY).selected_lr.tsv"
 
 clean:  ## remove results, logs and the workflow's state; keeps .venv and results/published
-	rm -rf .snakemake logs benchmarks
+	rm -rf .snakemake logs
 	find results -mindepth 1 -maxdepth 1 ! -name README.md ! -name published -exec rm -rf {} +

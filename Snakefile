@@ -27,6 +27,10 @@ include: "workflow/rules/figures.smk"
 include: "workflow/rules/pretrain.smk"
 
 
+onstart:
+    start_service()
+
+
 onerror:
     for line in after_failure():
         logger.error(line)

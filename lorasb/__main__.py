@@ -19,6 +19,7 @@ from importlib import import_module, metadata
 from typing import Any
 
 from lorasb.errors import UserError, refusal
+from lorasb.service import request
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     argv = sys.argv[1:] if argv is None else argv
     _open_streams()
+    served = request(argv)
+    if served is not None:
+        return served if served >= 0 else _ended(argv, signal.Signals(-served))
     # notes of pinned libraries to their own callers; and PEFT asks the hub for a base model's
     # configuration each time it saves, which it does not need
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
@@ -99,10 +103,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         _say(f"lorasb {argv[0]}: error: {line}")
         return 1
     except KeyboardInterrupt as interrupt:
-        number = signal.Signals(*(interrupt.args or [signal.SIGINT]))
-        _say(f"lorasb {argv[0]}: ended by {number.name}; give the same command again to go on")
-        return 128 + number
+        return _ended(argv, signal.Signals(*(interrupt.args or [signal.SIGINT])))
     return 0
+
+
+def _ended(argv: Sequence[str], number: signal.Signals) -> int:
+    _say(f"lorasb {argv[0]}: ended by {number.name}; give the same command again to go on")
+    return 128 + number
 
 
 def _line(error: Exception) -> str | None:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from lorasb.config.read import check, load_config, unknown
+from lorasb import service
 from lorasb.errors import UserError
 from lorasb.provenance import versions_line
 from lorasb.study import compared, hashes, memory, paths
@@ -229,6 +230,14 @@ def results_of(split, tidy):
         ]
 
     return files
+
+
+SERVICE = []  # ends when nothing holds it
+
+
+def start_service():
+    """Jobs of this machine find torch imported; others, and those without the service, import it."""
+    SERVICE.append(service.start(Path("logs/service.log")))
 
 
 def after_failure():

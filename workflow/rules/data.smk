@@ -9,8 +9,6 @@ rule prepare_task:
         record=f"{paths.DATA}/record.json",
     log:
         "logs/prepare_task/{study}/{model}/{task}.log",
-    benchmark:
-        "benchmarks/prepare_task/{study}/{model}/{task}.jsonl"
     conda:
         "../envs/lorasb.yaml"
     resources:

@@ -8,8 +8,6 @@ rule score:
         record=f"{paths.SCORES}/{{split}}.record.json",
     log:
         "logs/score/{study}/{model}/{task}/{split}.log",
-    benchmark:
-        "benchmarks/score/{study}/{model}/{task}/{split}.jsonl"
     conda:
         "../envs/lorasb.yaml"
     resources:
@@ -32,8 +30,6 @@ rule probe_directions:
         records=[record_of(paths.DIRECTIONS), record_of(paths.GRADIENT_PROBES)],
     log:
         "logs/probe_directions/{study}/{model}/{task}.log",
-    benchmark:
-        "benchmarks/probe_directions/{study}/{model}/{task}.jsonl"
     conda:
         "../envs/lorasb.yaml"
     threads: 1
@@ -56,8 +52,6 @@ rule measure_spectra:
         record=record_of(paths.SPECTRA),
     log:
         "logs/measure_spectra/{study}/{model}/{task}.log",
-    benchmark:
-        "benchmarks/measure_spectra/{study}/{model}/{task}.jsonl"
     conda:
         "../envs/lorasb.yaml"
     threads: 1
@@ -88,8 +82,6 @@ rule collect:
         record=f"{paths.TABLES}/collect.record.json",
     log:
         "logs/collect/{study}.log",
-    benchmark:
-        "benchmarks/collect/{study}.jsonl"
     conda:
         "../envs/lorasb.yaml"
     resources:
@@ -109,8 +101,6 @@ rule select_lr:
         record=f"{paths.TABLES}/select_lr.record.json",
     log:
         "logs/select_lr/{study}.log",
-    benchmark:
-        "benchmarks/select_lr/{study}.jsonl"
     conda:
         "../envs/lorasb.yaml"
     resources:

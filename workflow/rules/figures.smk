@@ -17,8 +17,6 @@ for row in FIGURE_ROWS:
             ),
         log:
             f"logs/plot_{row['name']}/{{study}}.log",
-        benchmark:
-            f"benchmarks/plot_{row['name']}/{{study}}.jsonl"
         conda:
             "../envs/analysis.yaml"
         resources:

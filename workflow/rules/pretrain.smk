@@ -4,8 +4,6 @@ rule pretrain:
         facts="results/pretrain/quickstart-llama/pretraining.json",
     log:
         "logs/pretrain/quickstart-llama.log",
-    benchmark:
-        "benchmarks/pretrain/quickstart-llama.jsonl"
     conda:
         "../envs/lorasb.yaml"
     threads: 1

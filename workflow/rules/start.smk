@@ -11,8 +11,6 @@ rule estimate_gradient:
         record=f"{paths.GRADIENT}/record.json",
     log:
         "logs/estimate_gradient/{study}/{model}/{task}/n{samples}/seed{seed}.log",
-    benchmark:
-        "benchmarks/estimate_gradient/{study}/{model}/{task}/n{samples}/seed{seed}.jsonl"
     conda:
         "../envs/lorasb.yaml"
     threads: 1
@@ -35,8 +33,6 @@ rule factorize_gradient:
         record=f"{paths.GRADIENT_FACTORS}/record.json",
     log:
         "logs/factorize_gradient/{study}/{model}/{task}/n{samples}/seed{seed}.log",
-    benchmark:
-        "benchmarks/factorize_gradient/{study}/{model}/{task}/n{samples}/seed{seed}.jsonl"
     conda:
         "../envs/lorasb.yaml"
     threads: 1
@@ -57,8 +53,6 @@ rule factorize_weights:
         record=f"{paths.WEIGHT_FACTORS}/record.json",
     log:
         "logs/factorize_weights/{study}/{model}.log",
-    benchmark:
-        "benchmarks/factorize_weights/{study}/{model}.jsonl"
     conda:
         "../envs/lorasb.yaml"
     threads: 1

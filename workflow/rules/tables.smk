@@ -6,8 +6,6 @@ rule check_exact_claims:
         exact=f"{paths.TABLES}/exact_claims.csv",
     log:
         "logs/check_exact_claims/{study}.log",
-    benchmark:
-        "benchmarks/check_exact_claims/{study}.jsonl"
     conda:
         "../envs/lorasb.yaml"
     resources:
@@ -21,8 +19,6 @@ rule write_names:
         names=f"{paths.TABLES}/names.csv",
     log:
         "logs/write_names/{study}.log",
-    benchmark:
-        "benchmarks/write_names/{study}.jsonl"
     conda:
         "../envs/lorasb.yaml"
     resources:
@@ -52,8 +48,6 @@ for row in TABLE_ROWS:
             tex=f"{paths.TABLES}/{row['name']}.tex",
         log:
             f"logs/table_{row['name']}/{{study}}.log",
-        benchmark:
-            f"benchmarks/table_{row['name']}/{{study}}.jsonl"
         conda:
             "../envs/analysis.yaml"
         resources:

@@ -14,8 +14,6 @@ rule train:
         record=f"{paths.CELL}/train.record.json",
     log:
         "logs/train/{study}/{model}/{task}/{variant}/r{rank}/lr{lr}/seed{seed}.log",
-    benchmark:
-        "benchmarks/train/{study}/{model}/{task}/{variant}/r{rank}/lr{lr}/seed{seed}.jsonl"
     wildcard_constraints:
         study=APART,
     conda:
@@ -45,8 +43,6 @@ use rule train as train_and_predict with:
         predict_record=f"{paths.CELL}/predict.record.json",
     log:
         "logs/train_and_predict/{study}/{model}/{task}/{variant}/r{rank}/lr{lr}/seed{seed}.log",
-    benchmark:
-        "benchmarks/train_and_predict/{study}/{model}/{task}/{variant}/r{rank}/lr{lr}/seed{seed}.jsonl"
     wildcard_constraints:
         study=TOGETHER,
     conda:
@@ -65,8 +61,6 @@ rule predict:
         record=f"{paths.CELL}/predict.record.json",
     log:
         "logs/predict/{study}/{model}/{task}/{variant}/r{rank}/lr{lr}/seed{seed}.log",
-    benchmark:
-        "benchmarks/predict/{study}/{model}/{task}/{variant}/r{rank}/lr{lr}/seed{seed}.jsonl"
     wildcard_constraints:
         study=APART,
     conda:

@@ -1,0 +1,35 @@
+"""A service whose commands are small: it imports nothing, and its children say what they are."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from lorasb.service import serve
+
+
+def run(argv: Sequence[str]) -> None:
+    """`status N`: exit with N. `say`: write what it sees. `wait FILE`: write its number, wait."""
+    command, *rest = argv
+    if command == "status":
+        sys.exit(int(rest[0]))
+    elif command == "say":
+        seen = {"folder": str(Path.cwd()), "own": os.environ.get("LORASB_GPU"), "argv": rest}
+        sys.stdout.write(json.dumps(seen))
+        sys.stderr.write("to stderr")
+    elif command == "raise":
+        raise ValueError("of the command")
+    else:
+        try:
+            Path(rest[0]).write_text(str(os.getpid()))
+            time.sleep(60)
+        except KeyboardInterrupt:
+            sys.exit(7)
+
+
+if __name__ == "__main__":
+    serve(run, modules=[])
