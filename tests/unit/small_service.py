@@ -1,4 +1,4 @@
-"""A service whose commands are small: it imports nothing, and its children say what they are."""
+"""A service whose commands are small: its children say what they are."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from pathlib import Path
 
 from lorasb.service import serve
 
+IMPORTED = "colorsys"  # a small module that nothing imports by itself
+
 
 def run(argv: Sequence[str]) -> None:
     """`status N`: exit with N. `say`: write what it sees. `wait FILE`: write its number, wait."""
@@ -19,6 +21,7 @@ def run(argv: Sequence[str]) -> None:
         sys.exit(int(rest[0]))
     elif command == "say":
         seen = {"folder": str(Path.cwd()), "own": os.environ.get("LORASB_GPU"), "argv": rest}
+        seen["imported"] = IMPORTED in sys.modules
         sys.stdout.write(json.dumps(seen))
         sys.stderr.write("to stderr")
     elif command == "raise":
@@ -32,4 +35,4 @@ def run(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    serve(run, modules=[])
+    serve(run, modules=[IMPORTED])
