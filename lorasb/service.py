@@ -84,7 +84,7 @@ def start(log: Path, module: str = __name__) -> subprocess.Popen[bytes] | None:
             stdin=subprocess.PIPE,
             stdout=file,
             stderr=file,
-            start_new_session=True,  # Ctrl-C reaches those that ask, who pass it on
+            process_group=0,  # Ctrl-C reaches those that ask, who pass it on
         )
 
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
 
 # before any test imports a Hugging Face library: a test that needs the network must fail
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+# a shell lets its jobs in the background ignore it, and what tests start would do so too
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest_plugins = ["tests.offline"]
 

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from lorasb.models.layers import ends_with
-from lorasb.models.spec import FLOAT32_BYTES
 
 
 def hold_in_float32(model: nn.Module, modules: Sequence[str]) -> None:
@@ -33,7 +32,7 @@ def lower(module: nn.Module, *, trained: bool = False) -> list[str]:
     return [
         name
         for name, value in module.named_parameters()
-        if value.dtype.itemsize < FLOAT32_BYTES and (value.requires_grad or not trained)
+        if value.dtype.itemsize < torch.float32.itemsize and (value.requires_grad or not trained)
     ]
 
 

@@ -20,7 +20,6 @@ from transformers.pytorch_utils import Conv1D
 from lorasb.errors import UserError, remake
 from lorasb.files import atomic, load_tensors
 from lorasb.models.layers import Linear, matching_modules, unwrapped
-from lorasb.models.spec import FLOAT32_BYTES
 
 if TYPE_CHECKING:
     from peft import PeftConfig
@@ -136,7 +135,7 @@ def _passes(modules: Mapping[str, Linear], limit: int | None) -> list[dict[str, 
     groups: list[dict[str, Linear]] = []
     free = 0
     for name, module in modules.items():
-        needed = FLOAT32_BYTES * module.weight.numel()
+        needed = torch.float32.itemsize * module.weight.numel()
         if needed > limit:
             raise UserError(
                 f"memory_limit_bytes {limit}: the gradient of {name} alone needs {needed} bytes"

@@ -238,7 +238,7 @@ def test_a_rank_above_a_weight_is_refused_for_every_method(project, variant, ran
         assert Study("mine").largest_rank == rank
         return
     with pytest.raises(
-        UserError, match=rf"ranks: rank {rank} is larger .* \(128 x 128\) .*at most 128"
+        UserError, match=rf"ranks: rank {rank} is larger .* \(128 x \d+\) allows; at most 128"
     ):
         Study("mine")
 
@@ -250,7 +250,7 @@ def test_a_rank_is_held_against_the_smallest_weight_of_each_model(project):
     changed(project, path, ranks, "lora: {ranks: [1024]}")
     Study("paper-commonsense-llama")
     changed(project, path, "lora: {ranks: [1024]}", "lora: {ranks: [1025]}")
-    with pytest.raises(UserError, match=r"self_attn.k_proj' .* \(1024 x 3072\) .* at most 1024"):
+    with pytest.raises(UserError, match=r"self_attn.k_proj' \(1024 x 3072\) .* at most 1024"):
         Study("paper-commonsense-llama")
 
 
