@@ -50,6 +50,7 @@ VERBS = {
     "collect": Verb("stages.collect", "the tidy tables of a study"),
     "select-lr": Verb("stages.select_lr", "the tables of a study's sweep"),
     "write-names": Verb("stages.write_names", "labels and order of what a study's tables name"),
+    "tabulate-counts": Verb("stages.tabulate_counts", "closed-form counts of a study's variants"),
     "check-exact-claims": Verb("stages.check_exact_claims", "claims that need no training run"),
     "plan": Verb("stages.plan", "cells, GPU hours, memory and disk of a study"),
     "publish": Verb("stages.publish", "release tables and figures in results/published"),
@@ -58,6 +59,7 @@ VERBS = {
     "byte-model": Verb("bundled.byte_model", "build the untrained byte model again"),
 }
 HELP = {
+    "beside": "a CSV with the columns model, variant, rank: what to count besides",
     "available": "leave out cells that failed",
     "cell_hash": "refuse to run if the settings have another hash",
     "large": "release files above 1 MB too",

@@ -44,6 +44,9 @@ class Counts:
     stored: int
     # what a server holds besides the merged weights
     served: int = 0
+    # what all adapters of this rank on one base model have in common: a server that does not merge
+    # holds it once
+    shared: int = 0
     # trained besides `trainable`; 0 where `whole_model`, which has the head among its weights
     task_head: int = 0
     whole_model: bool = False
@@ -98,8 +101,9 @@ def lora_pro(shapes: Shapes, rank: int) -> Counts:
 
 def lora_xs(shapes: Shapes, rank: int) -> Counts:
     """LoRA-XS (arXiv 2405.17604): R (r, r); A and B follow from the base weights."""
-    trained = sum(rank**2 for _ in fitting(shapes, rank))
-    return Counts(trainable=trained, stored=trained)
+    bases = sum(rank * (m + n) for m, n in fitting(shapes, rank))
+    trained = rank**2 * len(shapes)
+    return Counts(trainable=trained, stored=trained, shared=bases)
 
 
 def lora_sb(shapes: Shapes, rank: int) -> Counts:

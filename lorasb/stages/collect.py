@@ -14,11 +14,13 @@ from lorasb.study.cells import Cell
 from lorasb.study.paths import DATA, DIRECTIONS, GRADIENT_PROBES, SPECTRA, TABLES
 from lorasb.study.study import Study
 from lorasb.tidy.data import data_rows
+from lorasb.tidy.origins import origins
 from lorasb.tidy.read import read_csv, read_parquet
 from lorasb.tidy.runs import cost_files, losses, run_row
 from lorasb.tidy.tables import of_cells, present, read_scores, score_folders, scores_of
 
-TIDY = ("runs", "scores", "losses", "data")
+TIDY = ("runs", "scores", "losses", "data", "origins")
+ORIGIN = ("predictions.jsonl", "provenance.json", "config.json")
 SCORED = ("metrics.csv", "items.parquet")
 # table of a study -> the files that it is joined from, and their columns
 JOINED = {
@@ -41,6 +43,7 @@ def collect(study: str, *, available: bool = False) -> None:
     write_csv(tables / "scores.csv", scores)
     write_csv(tables / "losses.csv", losses(done))
     write_csv(tables / "data.csv", data_rows(cells))
+    write_csv(tables / "origins.csv", origins(cells))
     for name, (pattern, columns) in JOINED.items():
         paths = dict.fromkeys(cell.path(pattern) for cell in cells)
         joined = [read_csv(path, columns) for path in paths if path.exists() or not available]
@@ -70,7 +73,10 @@ def _inputs(study: Study, cells: list[Cell], done: list[Cell], *, available: boo
         *(
             path
             for cell in done
-            for path in (cell.folder / "train.jsonl", *cost_files(study, cell))
+            for path in (
+                *(cell.folder / name for name in ("train.jsonl", *ORIGIN)),
+                *cost_files(study, cell),
+            )
         ),
         *(cell.path(pattern) for cell in cells for pattern, _ in JOINED.values()),
     ]

@@ -83,6 +83,13 @@ def names_hash(study: Study) -> str:
     return _hash(list(name_rows(study)))
 
 
+def counts_hash(study: Study) -> str:
+    """Changes when what is counted would: points, models, arguments."""
+    variants = {name: variant.arguments for name, variant in study.variants.items()}
+    models = {name: asdict(spec) for name, spec in study.models.items()}
+    return _hash([sorted({point[2:] for point in study.points}), variants, models])
+
+
 def stale_rates(study: Study) -> list[str]:
     """The points whose learning rate was selected under other settings than the present ones."""
     if study.learning_rates != "selected":

@@ -41,4 +41,5 @@ def data_rows(cells: list[Cell]) -> pd.DataFrame:
 def _data_row(facts: dict[str, Any]) -> dict[str, Any]:
     tokens = facts.get("tokens", {})
     counts = {name: facts.get(name) for name in COUNTS}
+    counts["sha256"] = facts.get("sha256")
     return counts | {f"tokens_{name}": tokens.get(name) for name in ("total", "median", "max")}

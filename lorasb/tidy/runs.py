@@ -19,6 +19,7 @@ from lorasb.study.study import Study
 from lorasb.tidy.tables import failure, primary_score
 
 PROVENANCE = "provenance.json"
+NO_COST = {"seconds": 0.0, "peak_memory_bytes": 0}
 LOSS_KEYS = ("model", "task", "variant", "rank", "seed")
 
 
@@ -103,14 +104,14 @@ def _cost_columns(study: Study, cell: Cell) -> dict[str, Any]:
     training = ("train_seconds", "peak_memory_bytes", "tokens_per_second")
     timing = read_record(cell.folder / "timing.json", *training)
     needs = study.variants[cell.variant].method.needs
-    gradient = factors = 0.0
-    if needs & NEEDS_GRADIENT:
-        gradient = _seconds(study.start_file(cell, "gradient").with_suffix(".json"))
-    for need in needs & {"gradient_factors", "weight_factors"}:
-        factors += _seconds(study.start_file(cell, need).with_suffix(".json"))
+    starts = {need: _start_cost(study.start_file(cell, need)) for need in _starts(needs)}
+    gradient = starts.pop("gradient", NO_COST)
     return {
-        "gradient_seconds": gradient,
-        "factorize_seconds": factors,
+        "gradient_seconds": gradient["seconds"],
+        "factorize_seconds": sum((cost["seconds"] for cost in starts.values()), 0.0),
+        "start_peak_memory_bytes": max(
+            cost["peak_memory_bytes"] for cost in (gradient, *starts.values())
+        ),
         "train_seconds": timing["train_seconds"],
         "predict_seconds": _seconds(cell.folder / "predict_timing.json"),
         "peak_memory_bytes": timing["peak_memory_bytes"],
@@ -120,3 +121,13 @@ def _cost_columns(study: Study, cell: Cell) -> dict[str, Any]:
 
 def _seconds(path: Path) -> float:
     return float(read_record(path, "seconds")["seconds"])
+
+
+def _starts(needs: frozenset[str]) -> frozenset[str]:
+    """The files that a start was computed in, one after the other."""
+    return needs | {"gradient"} if needs & NEEDS_GRADIENT else needs
+
+
+def _start_cost(path: Path) -> dict[str, Any]:
+    """What a file of a start cost, which the file of the same name beside it says."""
+    return read_record(path.with_suffix(".json"), *NO_COST)

@@ -16,6 +16,8 @@ INPUTS = {
     "gradients": f"{paths.TABLES}/gradients.csv",
     "spectra": f"{paths.TABLES}/spectra.csv",
     "data": f"{paths.TABLES}/data.csv",
+    "counts": f"{paths.TABLES}/counts.csv",
+    "origins": f"{paths.TABLES}/origins.csv",
     "exact": f"{paths.TABLES}/exact_claims.csv",
     "paired": f"{paths.TABLES}/paired_differences.csv",
     "paper": PAPER,

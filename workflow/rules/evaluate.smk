@@ -79,6 +79,7 @@ rule collect:
         gradients=f"{paths.TABLES}/gradients.csv",
         spectra=f"{paths.TABLES}/spectra.csv",
         data=f"{paths.TABLES}/data.csv",
+        origins=f"{paths.TABLES}/origins.csv",
         record=f"{paths.TABLES}/collect.record.json",
     log:
         "logs/collect/{study}.log",

@@ -14,6 +14,25 @@ rule check_exact_claims:
         "python -m lorasb check-exact-claims --study {wildcards.study} > {log} 2>&1"
 
 
+rule tabulate_counts:
+    input:
+        beside=PAPER,
+    output:
+        counts=f"{paths.TABLES}/counts.csv",
+    log:
+        "logs/tabulate_counts/{study}.log",
+    benchmark:
+        "benchmarks/tabulate_counts/{study}.jsonl"
+    conda:
+        "../envs/lorasb.yaml"
+    resources:
+        mem_mb=2000,
+    params:
+        counts_hash=hash_of(hashes.counts_hash),
+    shell:
+        "python -m lorasb tabulate-counts --study {wildcards.study} --beside {input.beside} > {log} 2>&1"
+
+
 rule write_names:
     output:
         names=f"{paths.TABLES}/names.csv",

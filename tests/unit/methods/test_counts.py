@@ -134,8 +134,8 @@ def test_every_trained_variant_is_compared_with_the_reference() -> None:
 
 def test_both_r_by_r_methods_train_alike_and_store_differently() -> None:
     shapes = {"a": (6, 4), "b": (5, 7)}
-    assert counts.lora_xs(shapes, 3) == counts.Counts(trainable=18, stored=18)
-    # 3 (6 + 4) + 3 (5 + 7) numbers of B and A
+    # 3 (6 + 4) + 3 (5 + 7) numbers of B and A, which follow from the weights or are kept
+    assert counts.lora_xs(shapes, 3) == counts.Counts(trainable=18, stored=18, shared=66)
     assert counts.lora_sb(shapes, 3) == counts.Counts(trainable=18, stored=18 + 66)
 
 

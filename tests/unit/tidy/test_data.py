@@ -12,7 +12,7 @@ def test_data_has_a_row_a_split_and_set(tmp_path, monkeypatch):
     tokens = {"min": 2, "median": 3.5, "max": 9, "total": 40}
     part = {"source": {}, "rows": 4, "truncated": 1, "tokens": tokens}
     splits = {
-        "selection": {"rows": 3},
+        "selection": {"rows": 3, "sha256": "abc"},
         "train": {"rows": 10, "truncated": 0, "empty_texts": 2, "tokens": {"median": 5, "max": 7}},
         "test": {"rows": 8, "truncated": 1, "tokens": tokens, "sets": {"a": part, "b": part}},
     }
@@ -22,6 +22,7 @@ def test_data_has_a_row_a_split_and_set(tmp_path, monkeypatch):
     assert list(table["split"] + table["set"]) == ["train", "selection", "test", "testa", "testb"]
     assert set(table["model"] + table["task"]) == {"mt"}
     assert list(table["rows"]) == ["10", "3", "8", "4", "4"]
+    assert list(table["sha256"]) == ["", "abc", "", "", ""]
     assert list(table["empty_texts"]) == ["2", "", "", "", ""]
     assert list(table["tokens_total"]) == ["", "", "40", "40", "40"]
     assert list(table["tokens_median"]) == ["5.0", "", "3.5", "3.5", "3.5"]
