@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -39,15 +40,26 @@ def percent(value: float, digits: int = 1) -> str:
     return MISSING if np.isnan(value) else _signed(f"{100 * value:.{digits}f}")
 
 
-def mean_and_half_width(mean: float, low: float, high: float, n: int) -> str:
-    """A fraction's mean, half the width of its interval and the number of values: `81.2 ± 1.3 (3)`.
+SCORE_NOTE = (
+    "Score x 100: mean over seeds ± half of the 95 % t interval (number of seeds). Where that would"
+    " leave the metric's range, brackets have the bounds of an interval of the logits instead, or"
+    " those of t, cut, where a seed is at the end of the range."
+)
 
-    Where there is one value the interval is left out.
+
+def score(row: Any) -> str:
+    """A score's mean, interval and number of values, from a row of `stats.score_means`.
+
+    `81.2 ± 1.3 (3)` where the interval is Student's, `81.2 [52.1, 94.3] (3)` where that would
+    leave the metric's range. Where there is one value the interval is left out.
     """
-    if n == 0:
+    if row.n == 0:
         return MISSING
-    half = "" if np.isnan(low) else f" ± {percent((high - low) / 2)}"
-    return f"{percent(mean)}{half} ({n})"
+    if np.isnan(row.low):
+        return f"{percent(row.mean)} ({row.n})"
+    half = f"± {percent((row.high - row.low) / 2)}"
+    bounds = half if row.interval == "t" else interval(row.low, row.high)
+    return f"{percent(row.mean)} {bounds} ({row.n})"
 
 
 def interval(low: float, high: float, digits: int = 1) -> str:

@@ -153,8 +153,9 @@ def error_line(
     figure = axes.get_figure()
     assert figure is not None
     moved = axes.transData + ScaledTranslation(shift / 72, 0, figure.dpi_scale_trans)
-    mean, half = (column.to_numpy() for column in (means["mean"], means["high"] - means["mean"]))
-    axes.errorbar(x.to_numpy(), mean, yerr=half, transform=moved, **look)
+    mean = means["mean"].to_numpy()
+    ends = [mean - means["low"], means["high"] - mean]
+    axes.errorbar(x.to_numpy(), mean, yerr=ends, transform=moved, **look)
     # the shifted transform keeps its data out of the limits
     axes.update_datalim(
         [(place, y) for place, row in zip(x, rows(means), strict=True) for y in _ends(row)]

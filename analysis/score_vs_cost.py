@@ -32,7 +32,7 @@ def draw(runs: pd.DataFrame, names: Names, *, cost: str, cost_label: str, title:
         Its column on the x axis; the same for all seeds.
     """
     done = succeeded(runs)
-    table = stats.means(done, [*POINT, cost], "score")
+    table = stats.score_means(done, [*POINT, cost])
     if table.empty:
         return panels.nothing(title, "No run has a score.")
     figure, axes = panels.panels(done, title, names)

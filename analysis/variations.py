@@ -68,9 +68,10 @@ def with_scores(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def percent_scores(runs: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    """`stats.means` of the score x 100 of the runs that have one."""
-    done = succeeded(runs)
-    return stats.means(done.assign(score=100 * done["score"]), keys, "score")
+    """`stats.score_means` of the runs that have a score, x 100."""
+    means = stats.score_means(succeeded(runs), keys)
+    columns = ["mean", "low", "high"]
+    return means.assign(**{column: 100 * means[column] for column in columns})
 
 
 def looks(table: pd.DataFrame, names: Names) -> Looks:

@@ -39,14 +39,14 @@ def draw(sweep: pd.DataFrame, selected: pd.DataFrame, names: Names) -> Figure:
     figure, axes = panels.panels(sweep, title, names)
     lines = panels.line_styles(sweep, names)
     failed = sweep[sweep["status"] != "ok"].drop_duplicates([*POINT, "lr"])
-    scores = stats.means(sweep[sweep["status"] == "ok"], [*POINT, "lr"], "score")
+    scores = stats.score_means(sweep[sweep["status"] == "ok"], [*POINT, "lr"])
     scores = scores.assign(lr=scores["lr"].astype(float)).sort_values("lr", kind="stable")
     markers = {name: look.marker for name, look in names.styles(sweep["variant"]).items()}
     for (model, task, variant, rank), curve in groups(scores, POINT):
         axes[model, task].errorbar(
             curve["lr"],
             100 * curve["mean"],
-            yerr=100 * (curve["high"] - curve["mean"]),
+            yerr=[100 * (curve["mean"] - curve["low"]), 100 * (curve["high"] - curve["mean"])],
             marker=markers[variant],
             **lines[variant, rank],
         )

@@ -1,16 +1,29 @@
 """Intervals over seeds, metrics from items, paired differences between methods."""
 
-from analysis.stats.intervals import Interval, mean_interval, means
-from analysis.stats.metrics import item_score, score
+from analysis.stats.intervals import (
+    CUT,
+    LOGIT,
+    Interval,
+    mean_interval,
+    means,
+    score_interval,
+    score_means,
+)
+from analysis.stats.metrics import item_score, lowest, score
 from analysis.stats.paired import Difference, holm, paired_difference
 
 __all__ = [
+    "CUT",
+    "LOGIT",
     "Difference",
     "Interval",
     "holm",
     "item_score",
+    "lowest",
     "mean_interval",
     "means",
     "paired_difference",
     "score",
+    "score_interval",
+    "score_means",
 ]

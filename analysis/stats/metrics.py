@@ -55,6 +55,11 @@ def item_score(metric: str, items: pd.DataFrame) -> float:
     return float(score(metric, prediction, label))
 
 
+def lowest(metric: str) -> float:
+    """The least value that a metric can take; the largest is 1."""
+    return 0.0 if metric.startswith(("accuracy", "f1")) else -1.0
+
+
 def parts(metric: str) -> tuple[Features, Value]:
     """What a metric averages over items, and what it makes of the averages."""
     try:

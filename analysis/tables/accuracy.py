@@ -16,7 +16,7 @@ RUNS = [*POINT, "seed", "status", "reason", "metric", "score"]
 
 
 def accuracy(runs: pd.DataFrame, names: Names) -> pd.DataFrame:
-    """Mean, 95 % t interval over seeds and n of each model, task, variant and rank; long format.
+    """`stats.score_means` over the seeds of each model, task, variant and rank; long format.
 
     Rows with task `mean` average the scores of a seed over all tasks of the model first; a seed
     that lacks a task is not in them.
@@ -29,19 +29,20 @@ def accuracy(runs: pd.DataFrame, names: Names) -> pd.DataFrame:
     complete = over_tasks[
         over_tasks["size"] == tasks.loc[over_tasks.index.get_level_values(0)].to_numpy()
     ]
-    complete = complete.rename(columns={"mean": "score"}).reset_index().assign(task=MEAN, metric="")
+    complete = complete.rename(columns={"mean": "score"}).reset_index().assign(task=MEAN)
+    # a mean may be as low as the metric that may be lowest
+    widest = runs.groupby("model")["metric"].agg(lambda metrics: min(metrics, key=stats.lowest))
+    complete["metric"] = complete["model"].map(widest)
     keys = [*POINT, "metric"]
-    table = stats.means(pd.concat([done, complete], ignore_index=True), keys, "score")
+    table = stats.score_means(pd.concat([done, complete], ignore_index=True), keys)
+    table.loc[table["task"] == MEAN, "metric"] = ""
     return formats.by_variant(table, names, first=["model", "task"])
 
 
 def printed(table: pd.DataFrame, runs: pd.DataFrame, names: Names) -> pd.DataFrame:
     """One row a method and rank, one column a task, cells such as `81.2 ± 1.3 (3)`."""
     cells = {
-        (row.model, row.variant, row.rank, row.task): formats.mean_and_half_width(
-            row.mean, row.low, row.high, row.n
-        )
-        for row in rows(table)
+        (row.model, row.variant, row.rank, row.task): formats.score(row) for row in rows(table)
     }
     tasks = runs[["task", "metric"]].drop_duplicates()
     points = runs[["model", "variant", "rank"]].drop_duplicates()
@@ -64,7 +65,7 @@ def printed(table: pd.DataFrame, runs: pd.DataFrame, names: Names) -> pd.DataFra
 
 def notes(runs: pd.DataFrame, names: Names) -> list[str]:
     """How to read a cell, and the cells that failed."""
-    lines = ["Score x 100: mean over seeds ± half of the 95 % t interval (number of seeds)."]
+    lines = [formats.SCORE_NOTE]
     failed = [
         f"{names.task(row.task)}, {names.label(row.variant, row.rank)}, seed {row.seed}"
         f" ({row.reason})"

@@ -14,19 +14,20 @@ if TYPE_CHECKING:
 COLUMNS = [*POINT, "seed", "set", "metric", "value", "primary"]
 
 NOTES = [
-    "Score x 100: mean over seeds ± half of the 95 % t interval (number of seeds). The mean of a"
-    " task's sets is its score in the other tables; each set counts alike, whatever its rows.",
+    formats.SCORE_NOTE,
+    "The mean of a task's sets is its score in the other tables; each set counts alike, whatever"
+    " its rows.",
 ]
 
 
 def by_set(scores: pd.DataFrame, names: Names) -> pd.DataFrame:
-    """Mean, 95 % t interval over seeds and n of each point and set; long format.
+    """`stats.score_means` over the seeds of each point and set; long format.
 
     Rows whose `set` is empty are of the mean of the task's sets. Tasks with one set are left out.
     """
     tasks = scores.loc[scores["set"].notna(), "task"].unique()
     chosen = scores[scores["primary"] & scores["task"].isin(tasks)].fillna({"set": ""})
-    table = stats.means(chosen, [*POINT, "set", "metric"], "value")
+    table = stats.score_means(chosen, [*POINT, "set", "metric"], "value")
     return formats.by_variant(table, names, first=["model", "task"])
 
 
@@ -36,9 +37,7 @@ def printed(table: pd.DataFrame, runs: pd.DataFrame, names: Names) -> pd.DataFra
     Sets come in order of appearance; a task is named where several have sets.
     """
     cells = {
-        (row.model, row.variant, row.rank, row.task, row.set): formats.mean_and_half_width(
-            row.mean, row.low, row.high, row.n
-        )
+        (row.model, row.variant, row.rank, row.task, row.set): formats.score(row)
         for row in rows(table)
     }
     columns = table[["task", "set", "metric"]].drop_duplicates()

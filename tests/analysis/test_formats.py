@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -17,10 +18,20 @@ def test_percent(value, expected):
     assert formats.percent(value) == expected
 
 
-def test_mean_and_half_width():
-    assert formats.mean_and_half_width(0.812, 0.799, 0.825, 3) == "81.2 ± 1.3 (3)"
-    assert formats.mean_and_half_width(0.812, math.nan, math.nan, 1) == "81.2 (1)"
-    assert formats.mean_and_half_width(math.nan, math.nan, math.nan, 0) == formats.MISSING
+@pytest.mark.parametrize(
+    ("numbers", "text"),
+    [
+        ((0.812, 0.799, 0.825, 3, "t"), "81.2 ± 1.3 (3)"),
+        ((0.812, 0.521, 0.943, 3, "logit"), "81.2 [52.1, 94.3] (3)"),
+        ((0.812, 0.602, 1.0, 3, "cut"), "81.2 [60.2, 100.0] (3)"),
+        ((0.812, math.nan, math.nan, 1, "t"), "81.2 (1)"),
+        ((math.nan, math.nan, math.nan, 0, "t"), formats.MISSING),
+    ],
+)
+def test_score(numbers, text):
+    names = ("mean", "low", "high", "n", "interval")
+    row = SimpleNamespace(**dict(zip(names, numbers, strict=True)))
+    assert formats.score(row) == text
 
 
 @pytest.mark.parametrize(

@@ -49,3 +49,51 @@ class TestMeanInterval:
         assert list(found["key"]) == ["b", "a"]
         assert found.loc[0, "mean"] == pytest.approx(0.3)
         assert list(found["n"]) == [2, 0]
+
+
+class TestScoreInterval:
+    @pytest.mark.parametrize("low", [0.0, -1.0])
+    def test_inside_the_range_it_is_student_t(self, low):
+        values = [0.80, 0.83, 0.79]
+        found, plain = stats.score_interval(values, low), stats.mean_interval(values)
+        assert vars(found) == vars(plain) | {"interval": "t"}
+
+    @pytest.mark.parametrize(
+        "values", [[0.720, 0.940, 0.777], [0.01, 0.02, 0.15], [0.55, 0.99, 0.93], [0.97, 0.999]]
+    )
+    def test_where_t_leaves_the_range_it_is_that_of_the_logits(self, values):
+        plain, found = stats.mean_interval(values), stats.score_interval(values)
+        assert plain.low < 0 or plain.high > 1
+        logits = stats.mean_interval([math.log(value / (1 - value)) for value in values])
+        expected = [1 / (1 + math.exp(-end)) for end in (logits.low, logits.high)]
+        # float64 operations
+        assert [found.low, found.high] == pytest.approx(expected, abs=1e-12)
+        assert 0 < found.low < found.mean < found.high < 1
+        assert (found.mean, found.n, found.interval) == (plain.mean, len(values), "logit")
+
+    def test_of_a_correlation_it_is_fisher_z(self):
+        values = [0.90, 0.99, 0.60]
+        found = stats.score_interval(values, -1.0)
+        z = stats.mean_interval(np.arctanh(values))
+        assert [found.low, found.high] == pytest.approx(np.tanh([z.low, z.high]), abs=1e-12)
+
+    @pytest.mark.parametrize("values", [[1.0, 0.9, 0.95], [0.0, 0.1, 0.3]])
+    def test_a_value_at_the_end_has_no_logit_and_t_is_cut(self, values):
+        plain, found = stats.mean_interval(values), stats.score_interval(values)
+        assert [found.low, found.high] == [max(plain.low, 0.0), min(plain.high, 1.0)]
+        assert found.interval == "cut"
+
+    @pytest.mark.parametrize("values", [[], [0.5], [1.0, 1.0, 1.0]])
+    def test_what_has_no_width_or_one_value_is_as_without_a_range(self, values):
+        assert stats.score_interval(values).interval == "t"
+
+    def test_means_take_the_range_of_their_metric(self):
+        values = [0.02, 0.03, 0.20]
+        table = pd.DataFrame(
+            [(metric, value) for metric in ("accuracy", "matthews") for value in values],
+            columns=["metric", "score"],
+        )
+        accuracy, matthews = stats.score_means(table, ["metric"]).itertuples()
+        assert (accuracy.interval, matthews.interval) == ("logit", "t")
+        assert accuracy.low > 0 > matthews.low
+        assert accuracy.mean == matthews.mean
