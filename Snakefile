@@ -6,6 +6,7 @@
 #   score, probe_directions           scores/ directions/ probes/
 #   measure_spectra                   spectra/           spectra of the gradients
 #   collect, select_lr                tables/            tidy tables; then tables/, figures/ for readers
+#   report_page                       report.html        the page of the study
 
 from snakemake.utils import min_version
 
@@ -24,6 +25,7 @@ include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/figures.smk"
+include: "workflow/rules/report.smk"
 include: "workflow/rules/pretrain.smk"
 
 
@@ -41,3 +43,4 @@ rule all:
     input:
         rules.tables.input,
         rules.figures.input,
+        expand(paths.PAGE, study=STUDY.name),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -85,6 +86,22 @@ def holm(p_values: Sequence[float] | Floats) -> Floats:
     return adjusted
 
 
+@cache
+def widening(seeds: int) -> float:
+    """By how much a bootstrap of a mean of so few seeds is widened; see `paired_difference`."""
+    expanded = np.sqrt(seeds / (seeds - 1)) * stats.t.ppf(0.975, seeds - 1)
+    return float(expanded / stats.norm.ppf(0.975))
+
+
+def item_weights(items: int, resamples: int, rng: np.random.Generator) -> Iterator[Floats]:
+    """How often each item is drawn with replacement, over their number: (batch, items)."""
+    for start in range(0, resamples, _BATCH):
+        rows = min(_BATCH, resamples - start)
+        flat = rng.integers(items, size=(rows, items)) + items * np.arange(rows)[:, None]
+        counts = np.bincount(flat.ravel(), minlength=rows * items).reshape(rows, items)
+        yield counts / items
+
+
 def _aligned(items_a: pd.DataFrame, items_b: pd.DataFrame, metric: str) -> tuple[Floats, Floats]:
     """Predictions of both on their common seeds, (2, seeds, items), and labels, (items,)."""
     seeds = sorted(set(items_a["seed"]) & set(items_b["seed"]))
@@ -108,15 +125,14 @@ def _bootstrap(pair: Floats, value: Value, resamples: int, rng: np.random.Genera
     over_items = np.concatenate(
         [
             _difference(value(_weighted(weights, pair))).mean(axis=1)
-            for weights in _item_weights(items, resamples, rng)
+            for weights in item_weights(items, resamples, rng)
         ]
     )
     if seeds == 1:
         return over_items
     per_seed = _difference(value(pair.mean(axis=2)))
-    widen = np.sqrt(seeds / (seeds - 1)) * stats.t.ppf(0.975, seeds - 1) / stats.norm.ppf(0.975)
     over_seeds = rng.choice(per_seed - per_seed.mean(), size=(resamples, seeds)).mean(axis=1)
-    return np.asarray(over_items + widen * over_seeds)
+    return np.asarray(over_items + widening(seeds) * over_seeds)
 
 
 def _permuted(pair: Floats, value: Value, resamples: int, rng: np.random.Generator) -> Floats:
@@ -133,15 +149,6 @@ def _permuted(pair: Floats, value: Value, resamples: int, rng: np.random.Generat
 
 def _difference(pair: Floats) -> Floats:
     return np.asarray(pair[0] - pair[1])
-
-
-def _item_weights(items: int, resamples: int, rng: np.random.Generator) -> Iterator[Floats]:
-    """How often each item is drawn with replacement, over their number: (batch, items)."""
-    for start in range(0, resamples, _BATCH):
-        rows = min(_BATCH, resamples - start)
-        flat = rng.integers(items, size=(rows, items)) + items * np.arange(rows)[:, None]
-        counts = np.bincount(flat.ravel(), minlength=rows * items).reshape(rows, items)
-        yield counts / items
 
 
 def _swaps(items: int, resamples: int, rng: np.random.Generator) -> Iterator[Floats]:

@@ -33,24 +33,24 @@ PARAMS = {
 KEYS = {"name", "title", "category", "inputs", "when"}
 
 
-def conditions():
-    """What a row may say under `when`, and whether it is so for the study."""
-    varied = compared.varied_arguments(STUDY)
+def conditions(study):
+    """What a row may say under `when`, and whether it is so for a study."""
+    varied = compared.varied_arguments(study)
     return {
         "always": True,
         "sweep": False,  # for the target `sweep` alone
-        "selected rates": STUDY.learning_rates == "selected",
-        "several sets": compared.has_evaluation_sets(STUDY),
-        "directions": compared.compares_directions(STUDY),
-        "snapshots": compared.keeps_snapshots(STUDY),
+        "selected rates": study.learning_rates == "selected",
+        "several sets": compared.has_evaluation_sets(study),
+        "directions": compared.compares_directions(study),
+        "snapshots": compared.keeps_snapshots(study),
         "varies scaling": "scaling" in varied,
         "varies samples": "samples" in varied,
         "varies noise": not varied.isdisjoint({"noise", "signal"}),
-        "paper": not models_of_paper().isdisjoint(STUDY.models),
+        "paper": not models_of_paper().isdisjoint(study.models),
     }
 
 
-CONDITIONS = conditions()
+CONDITIONS = conditions(STUDY)
 
 
 def faults(row, kind):
@@ -90,18 +90,24 @@ def wanted(rows, conditions):
     return [row["name"] for row in rows if row["when"] in conditions]
 
 
-FOR_STUDY = {name for name, holds in CONDITIONS.items() if holds}
+def holding(study):
+    """The conditions that hold for a study."""
+    return {name for name, holds in conditions(study).items() if holds}
 
 
-def shared_code():
-    """Changes when code that the scripts share does; comments change nothing."""
-    modules = [
-        path
-        for path in sorted(Path("analysis").rglob("*.py"))
-        if path.parent.name not in {"figures", "tables"}
+FOR_STUDY = holding(STUDY)
+
+
+def code_of(modules):
+    """Changes when code does; comments change nothing."""
+    trees = [
+        ast.dump(ast.parse(path.read_text(encoding="utf-8")))
+        for path in sorted(modules)
     ]
-    trees = [ast.dump(ast.parse(path.read_text(encoding="utf-8"))) for path in modules]
     return sha256("".join(trees).encode()).hexdigest()[:12]
 
 
-SHARED_CODE = shared_code()
+MODULES = set(Path("analysis").rglob("*.py"))
+OF_PAGE = set(Path("analysis/report").rglob("*.py"))
+OWN = {path for path in MODULES if path.parent.name in {"figures", "tables"}}
+SHARED_CODE = code_of(MODULES - OF_PAGE - OWN)

@@ -1,0 +1,136 @@
+"""The study in one sentence, and its answer in three, from the runs and the pairs alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import median
+
+from analysis import formats
+from analysis.names import Names
+from analysis.report.inputs import Tables
+from analysis.report.pairs import Pair, Pairs, against
+from analysis.report.points import Point
+from analysis.tidy import rows, succeeded
+
+NAMED = 6  # more names than these are counted
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a reader is told first; each a sentence or two."""
+
+    study: str
+    leads: str
+    ties: str
+    limits: str
+
+
+def answer(
+    tables: Tables, points: list[Point], pairs: Pairs, scores: dict[str, str], names: Names
+) -> Answer:
+    """The answer by the first score: the mean over tasks, or the only task."""
+    score = next(iter(scores))
+    scored = [place for place, point in enumerate(points) if score in point.scores]
+    if not scored:
+        return Answer(_study(tables, names), "No run has a score.", "", _limits(tables, [], names))
+    best = max(scored, key=lambda place: points[place].scores[score].mean)
+    found = pairs.get(score, [])
+    others = against(found, best)
+    tied = [points[place].label for place, pair in others.items() if not pair.verdict]
+    behind = sum(pair.verdict < 0 for pair in others.values())
+    return Answer(
+        study=_study(tables, names),
+        leads=_leads(points[best], score, scores[score], behind, len(others))
+        + _by_task(points, scores),
+        ties=_ties(points[best], tied, compared=bool(others)),
+        limits=_limits(tables, found, names),
+    )
+
+
+def _study(tables: Tables, names: Names) -> str:
+    runs = tables.runs
+    models = _listed([names.model(name) for name in runs["model"].unique()])
+    tasks = _listed([names.task(name) for name in runs["task"].unique()])
+    methods = runs[["variant", "rank"]].drop_duplicates()
+    seeds = _range(runs.groupby(["model", "task", "variant", "rank"])["seed"].nunique())
+    done = len(succeeded(runs))
+    all_of = f"all {done} runs have" if done == len(runs) else f"{done} of {len(runs)} runs have"
+    return (
+        f"{models} on {tasks}: {len(methods)} methods (ranks counted apart), {seeds} each; "
+        f"{all_of} a score."
+    )
+
+
+def _by_task(points: list[Point], scores: dict[str, str]) -> str:
+    """The highest mean on each task, where there are several."""
+    said = []
+    for score, name in list(scores.items())[1:]:
+        best = max(
+            (point for point in points if score in point.scores),
+            key=lambda point: point.scores[score].mean,
+            default=None,
+        )
+        if best:
+            said.append(f"{name}: {best.label} ({formats.percent(best.scores[score].mean)})")
+    return f" By task: {'; '.join(said)}." if said else ""
+
+
+def _leads(best: Point, score: str, name: str, behind: int, others: int) -> str:
+    value = best.scores[score]
+    bounds = formats.interval(value.low, value.high)
+    spread = f", 95 % interval {bounds} over {value.n} seeds" if value.n > 1 else ", one run"
+    told = f"; {behind} of {others} others are told apart from it" if others else ""
+    where = "the mean over tasks" if name.startswith("Mean") else name
+    mean = formats.percent(value.mean)
+    return f"{_capital(best.label)} is highest by {where}: {mean}{spread}{told}."
+
+
+def _ties(best: Point, tied: list[str], *, compared: bool) -> str:
+    if not compared:
+        return "Nothing was compared with it."
+    if not tied:
+        return f"Nothing is left that cannot be told apart from {best.label}."
+    return f"{_capital(_listed(tied))} cannot be told apart from it."
+
+
+def _limits(tables: Tables, found: list[Pair], names: Names) -> str:
+    models = _listed([names.model(name) for name in tables.runs["model"].unique()])
+    said = [f"It says nothing of models other than {models}{_size(tables)} or of other tasks"]
+    widths = [(pair.high - pair.low) / 2 for pair in found]
+    if widths:
+        said.append(
+            f"differences below {formats.percent(median(widths))} points, half the median width of "
+            "the intervals, mostly stay unseen"
+        )
+    edges = 0 if tables.rates is None else int((tables.rates["edge"] != "none").sum())
+    if edges:
+        rates = "1 learning rate is" if edges == 1 else f"{edges} learning rates are"
+        said.append(f"{rates} at the edge of what was tried, where a method may do better beyond")
+    failed = len(tables.runs) - len(succeeded(tables.runs))
+    if failed:
+        said.append("1 run failed" if failed == 1 else f"{failed} runs failed")
+    return "; ".join(said) + "."
+
+
+def _size(tables: Tables) -> str:
+    if tables.counts is None:
+        return ""
+    own = tables.counts[tables.counts["model"].isin(tables.runs["model"])]
+    sizes = sorted({row.base_parameters for row in rows(own)})
+    return f" ({_listed([formats.quantity(size) for size in sizes])} numbers)" if sizes else ""
+
+
+def _range(seeds: object) -> str:
+    low, high = min(seeds), max(seeds)  # type: ignore[call-overload]
+    number = str(low) if low == high else f"{low} to {high}"
+    return f"{number} seed{'' if high == 1 else 's'}"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _listed(names: list[str]) -> str:
+    if len(names) > NAMED:
+        names = [*names[: NAMED - 1], f"{len(names) - NAMED + 1} more"]
+    return "; ".join(names)
