@@ -21,8 +21,6 @@ rule tabulate_counts:
         counts=f"{paths.TABLES}/counts.csv",
     log:
         "logs/tabulate_counts/{study}.log",
-    benchmark:
-        "benchmarks/tabulate_counts/{study}.jsonl"
     conda:
         "../envs/lorasb.yaml"
     resources:

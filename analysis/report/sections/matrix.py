@@ -8,7 +8,7 @@ from analysis import formats
 from analysis.report.pairs import Pair, Pairs, against
 from analysis.report.points import Point
 
-SIGNS = {1: "▲", -1: "▼", 0: "≈"}
+SIGNS = {1: "▲", -1: "▼"}
 # classes of cells, short since there are thousands: higher, lower, unplanned
 KINDS = {1: "h", -1: "l", 0: ""}
 
@@ -55,5 +55,7 @@ def _cell(pair: Pair | None, digits: int) -> Cell | None:
     if pair is None:
         return None
     kind = f"{KINDS[pair.verdict]} {'' if pair.planned else 'u'}".strip()
-    text = f"{SIGNS[pair.verdict]}{formats.percent(pair.value, digits)}"
+    # the sign that tells which is higher stands for a minus
+    size = abs(pair.value) if pair.verdict else pair.value
+    text = SIGNS.get(pair.verdict, "") + formats.percent(size, digits)
     return Cell(text.replace("-", "−"), kind)  # noqa: RUF001 - a minus

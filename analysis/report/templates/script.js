@@ -26,7 +26,7 @@ function chosen() {
 
 function costsOf(point, choice) {
   const byScore = point.costs[choice.shape] ?? {};
-  const costs = byScore[choice.score] ?? byScore["*"] ?? byScore.mean ?? {};
+  const costs = byScore[choice.score] ?? byScore["*"] ?? {};
   if (costs.stored === undefined) return { ...costs };
   return { ...costs, served: (costs.shared ?? 0) + choice.adapters * costs.stored };
 }
@@ -52,7 +52,6 @@ function lines(choice) {
       const costs = costsOf(point, choice);
       return { point, costs, score: point.scores[choice.score], reasons: outside(costs, choice) };
     })
-    .sort((a, b) => !b.score - !a.score || a.reasons.length > 0 && 1 || 0)
     .sort((a, b) => (a.reasons.length > 0) - (b.reasons.length > 0) || !a.score - !b.score || (b.score?.mean ?? 0) - (a.score?.mean ?? 0));
 }
 
@@ -85,7 +84,7 @@ function bestText(line, best, choice) {
 
 function renderTable(found, best, choice, cost) {
   const body = document.querySelector("#methods tbody");
-  for (const row of rows.values()) row.hidden = true;
+  for (const row of rows.values()) Object.assign(row, { hidden: true, className: "" });
   for (const line of found) {
     const row = rows.get(line.point.key);
     const texts = [scoreText(line.score), quantity(line.costs[choice.cost], cost.unit), bestText(line, best, choice)];

@@ -63,7 +63,7 @@ def counts(runs: pd.DataFrame) -> pd.DataFrame:
 
 def _count(model: tuple[str, str, int], variant: str, rank: int, stored: int) -> dict[str, object]:
     name, label, base = model
-    trainable = rank**2 * 30
+    trainable = base if variant == "full" else rank**2 * 30
     return {
         **{"model": name, "label": label, "variant": variant, "rank": rank},
         **{"base_parameters": base, "base_bytes": 2 * base, "trainable_parameters": trainable},
