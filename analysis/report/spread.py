@@ -11,7 +11,7 @@ from analysis.report.points import Point
 SIZE = (560.0, 300.0)  # pixels of the chart, as it is on a wide screen
 MARK = 10.0  # pixels, width and height of a mark
 STEPS = (5.0, 2.0)  # pixels between neighbours, less than a mark: wished for, and at least
-WIDEST = 60.0  # pixels that points of equal cost take together, if the smaller step allows it
+WIDEST = 40.0  # pixels that points of equal cost take together, if the smaller step allows it
 
 Box = tuple[float, float, float]  # place of the cost, upper and lower end of the interval
 

@@ -40,7 +40,8 @@ def page_tables(found: made.Tables, *, fail: bool = True) -> Tables:
         losses=found.losses,
         paired=paired,
         claims=ledger(found.exact, paired, found.directions, found.gradients, NAMES),
-        data=found.data,
+        # a study of generation tasks alone counts no texts, and has the column all the same
+        data=found.data.reindex(columns=list(dict.fromkeys([*found.data, "empty_texts"]))),
         counts=counts(runs),
         origins=origins(runs),
         rates=found.selected,
