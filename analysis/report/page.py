@@ -12,7 +12,7 @@ import vl_convert
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from analysis import formats
+from analysis import formats, versions
 from analysis.names import Names
 from analysis.report import spread
 from analysis.report.answer import answer
@@ -105,6 +105,7 @@ def _texts(tables: Tables, names: Names) -> Context:
         "claim_notes": claims.NOTES,
         "data_table": None if tables.data is None else _prepared(tables.data, names),
         "data_notes": prepared.NOTES,
+        "version_notes": versions.notes(tables.runs),
         "origins": None if tables.origins is None else origins.origins(tables.origins),
         "percent": formats.percent,
     }

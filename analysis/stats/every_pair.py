@@ -48,11 +48,9 @@ def draw(
     """
     metric = str(items["metric"].iloc[0])
     hits = metric.startswith("accuracy")
-    runs = items.pivot_table(
-        index=["variant", "rank", "seed"],
-        columns="item",
-        values="correct" if hits else "prediction",
-    )
+    # a table of predictions holds numbers as text, beside generated answers
+    values = items.assign(value=items["correct" if hits else "prediction"].astype(float))
+    runs = values.pivot(index=["variant", "rank", "seed"], columns="item", values="value")
     first = items.drop_duplicates("item").set_index("item")["label"].reindex(runs.columns)
     label = np.ones(len(first)) if hits else first.to_numpy(float)
     features, value = parts(metric)

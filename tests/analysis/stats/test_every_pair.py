@@ -25,7 +25,8 @@ def made(metric: str, seeds: int = 3, items: int = 120) -> pd.DataFrame:
             wrong = 1 - label if metric != "pearson" else rng.normal(size=items)
             answer = np.where(right, label, wrong)
             run = {"variant": variant, "rank": 4, "seed": seed, "item": np.arange(items)}
-            run |= {"metric": metric, "prediction": answer.astype(float), "label": label}
+            run |= {"metric": metric, "prediction": answer.astype(float).astype(str)}
+            run |= {"label": label.astype(float).astype(str)}
             parts.append(pd.DataFrame(run | {"correct": (answer == label).astype(float)}))
     return pd.concat(parts, ignore_index=True)
 
