@@ -48,6 +48,8 @@ def test_outputs_are_there_and_not_empty(finished):
     ):
         for suffix in ("pdf", "png"):
             assert (figures / f"{name}.{suffix}").stat().st_size > 1000
+    page = (finished / "results/tiny/report.html").read_text()
+    assert page.count("data:image/webp") == 7  # the chart of scores takes the place of two
     runs = pd.read_csv(tables / "runs.csv")
     assert len(runs) == CELLS
     assert set(runs["status"]) == {"ok"}

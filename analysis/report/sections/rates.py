@@ -5,9 +5,9 @@ from __future__ import annotations
 import pandas as pd
 
 from analysis import formats, stats
+from analysis.edges import EDGES
 from analysis.names import Names
 from analysis.report import charts
-from analysis.tables.learning_rates import EDGES
 from analysis.tidy import POINT, rows
 
 
