@@ -12,7 +12,7 @@ SPEC = dict[str, Any]
 POINTS = "points"  # the data that the page's script sets
 MOVED = alt.expr("datum.move")
 # around what has a colour of its own, so that black is seen on black; and an interval's ends
-HALO: dict[str, Any] = {"stroke": INK, "strokeWidth": 2.6, "strokeOpacity": 0.3}
+HALO: dict[str, Any] = {"stroke": INK, "strokeWidth": 3, "strokeOpacity": 0.5}
 # a logarithmic axis names 1, 2 and 5 of each power of ten
 NUMBERS = "indexof('125', format(datum.value, '.0e')[0]) < 0 ? '' : format(datum.value, '~s')"
 
