@@ -60,6 +60,9 @@ VERBS = {
 }
 HELP = {
     "beside": "a CSV with the columns model, variant, rank: what to count besides",
+    "adapters": "so many adapters beside one base model",
+    "json": "all counts, those of each weight too, as JSON",
+    "memory": "say what takes more, such as 24GB",
     "available": "leave out cells that failed",
     "cell_hash": "refuse to run if the settings have another hash",
     "large": "release files above 1 MB too",

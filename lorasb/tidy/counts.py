@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any
 
 from lorasb.methods.counts import Shapes, model_shapes
+from lorasb.methods.registry import Variant
 from lorasb.models.spec import ModelSpec
 from lorasb.study.study import Study
 
@@ -31,26 +32,42 @@ def count_rows(study: Study, others: Iterable[CountPoint]) -> Iterator[dict[str,
     models = dict.fromkeys([*study.models, *(model for model, _, _ in others)])
     wanted = [(model, *point) for model in models for point in points]
     for model, variant, rank in dict.fromkeys([*wanted, *others]):
-        spec, shapes, base, head = _shapes(model)
+        _, shapes, _, _ = _shapes(model)
         # a rank that a small model has, or a paper's model, may be too large for another
         if rank <= min(min(shape) for shape in shapes.values()):
-            method = study.variants[variant].method
-            counts = method.count(shapes, rank, base).with_task_head(head)
-            number = method.bytes_a_number(spec.torch_dtype.itemsize)
-            yield {
-                "model": model,
-                "label": spec.label,
-                "variant": variant,
-                "rank": rank,
-                "base_parameters": base,
-                "base_bytes": spec.torch_dtype.itemsize * base,
-                "trainable_parameters": counts.trainable,
-                "task_head_parameters": counts.task_head,
-                "stored_parameters": counts.stored,
-                "stored_bytes": number * (counts.stored + counts.task_head),
-                "shared_bytes": number * counts.shared,
-                "optimizer_state_bytes": number * counts.optimizer_state,
-            }
+            yield count_row(model, study.variants[variant], rank)
+
+
+def count_row(model: str, variant: Variant, rank: int) -> dict[str, Any]:
+    """The counts of one variant and rank on one model; columns `COLUMNS`.
+
+    Raises
+    ------
+    UserError
+        If the rank does not fit.
+    """
+    spec, shapes, base, head = _shapes(model)
+    counts = variant.method.count(shapes, rank, base).with_task_head(head)
+    number = variant.method.bytes_a_number(spec.torch_dtype.itemsize)
+    return {
+        "model": model,
+        "label": spec.label,
+        "variant": variant.name,
+        "rank": rank,
+        "base_parameters": base,
+        "base_bytes": spec.torch_dtype.itemsize * base,
+        "trainable_parameters": counts.trainable,
+        "task_head_parameters": counts.task_head,
+        "stored_parameters": counts.stored,
+        "stored_bytes": number * (counts.stored + counts.task_head),
+        "shared_bytes": number * counts.shared,
+        "optimizer_state_bytes": number * counts.optimizer_state,
+    }
+
+
+def served_bytes(row: Mapping[str, int], adapters: int) -> int:
+    """What a server holds that keeps so many adapters unmerged beside one base model."""
+    return row["base_bytes"] + row["shared_bytes"] + adapters * row["stored_bytes"]
 
 
 @cache

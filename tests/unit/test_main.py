@@ -102,11 +102,34 @@ def test_a_verb_that_is_none_is_refused(capsys):
     assert "invalid choice: 'trian'" in capsys.readouterr().err
 
 
+ROBERTA = ["count", "--model", "roberta-large", "--method"]
+
+
 def test_count_prints_json(capsys):
-    assert main(["count", "--model", "roberta-large", "--method", "lora-sb", "--rank", "24"]) == 0
+    assert main([*ROBERTA, "lora-sb", "--rank", "24", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert (report["trainable"], report["task_head"]) == (55296, 1051650)
     assert len(report["per_module"]) == 96
+    assert main([*ROBERTA, "lora-sb,full", "--rank", "24", "--json"]) == 0
+    assert [one["method"] for one in json.loads(capsys.readouterr().out)] == ["lora-sb", "full"]
+
+
+def test_count_answers_which_method_fits(capsys):
+    arguments = ["--method", "lora-sb,lora,lora-xs,full", "--rank", "32,96"]
+    budget = ["--adapters", "1000", "--memory", "24GB"]
+    assert main(["count", "--model", "mistral-7b", *arguments, *budget]) == 0
+    head, _, names, *lines = capsys.readouterr().out.splitlines()
+    assert head.startswith("Mistral-7B, base 14.5 GB")
+    assert names.split()[-1] == "memory"
+    # 14.5 GB of base, LoRA-XS's bases once (1.01 GB), 1,000 times 4 bytes of 96^2 x 224 numbers
+    assert [line.split()[:2] for line in lines[:2]] == [["lora-xs", "32"], ["lora-xs", "96"]]
+    assert lines[1].split()[2:] == [
+        *["2,064,384", "8.26", "MB", "1.01", "GB", "23.7", "GB", "fits"]
+    ]
+    assert all(line.endswith("above 24 GB") for line in lines[2:])
+    # one line for what has no rank
+    assert [line.split()[:2] for line in lines if "full" in line] == [["full", "-"]]
+    assert len(lines) == 7
 
 
 @pytest.mark.parametrize(
@@ -119,6 +142,8 @@ def test_count_prints_json(capsys):
         (["--model", "mistral", "--method", "lora", "--rank", "4"], "did you mean 'mistral-7b'"),
         (["--model", "quickstart-llama", "--method", "lora-sb", "--rank", "200"], "at most 128"),
         (["--model", "quickstart-llama", "--method", "lora-sb"], "a rank is at least 1"),
+        (["--model", "roberta-large", "--method", "lora", "--rank", "4,x"], "--rank x: whole"),
+        (["--model", "roberta-large", "--method", "full", "--memory", "24"], "such as 24GB"),
     ],
 )
 def test_count_names_what_is_wrong(capsys, arguments, message):
