@@ -22,7 +22,7 @@ FAILED = {"task": "world", "variant": "lora", "seed": 1}
 Method = tuple[str, int, int, int, float, float]
 
 
-def page_tables(found: made.Tables, *, fail: bool = True) -> Tables:
+def page_tables(found: made.Tables, *, fail: bool = True, resamples: int = 99) -> Tables:
     """The tables of the page; one cell of LoRA has failed unless the study has none."""
     runs = found.runs.assign(start_peak_memory_bytes=np.where(found.runs["samples"] > 0, 3e8, 0))
     if fail:
@@ -33,7 +33,7 @@ def page_tables(found: made.Tables, *, fail: bool = True) -> Tables:
         gone = np.logical_and.reduce([items[name] == value for name, value in FAILED.items()])
         items = items[~gone]
     rng = np.random.default_rng(0)
-    paired = paired_differences(items, NAMES, rng, resamples=99)
+    paired = paired_differences(items, NAMES, rng, resamples)
     return Tables(
         runs=runs,
         per_item=items,

@@ -23,7 +23,7 @@ def test_value_is_the_difference_of_the_means_over_common_seeds(found, compared)
 
 def test_planned_tests_decide_where_there_are_any(study, found, compared):
     places = {point.key: place for place, point in enumerate(found)}
-    planned = 0
+    planned, verdicts = 0, set()
     for row in study.paired[study.paired["set"] == ""].itertuples():
         a = places[f"{MODEL}-{row.variant_a}-{row.rank_a}"]
         b = places[f"{MODEL}-{row.variant_b}-{row.rank_b}"]
@@ -31,6 +31,9 @@ def test_planned_tests_decide_where_there_are_any(study, found, compared):
         assert (pair.verdict, pair.planned) == (VERDICTS[row.verdict], True)
         assert pair.value == pytest.approx(row.difference)
         planned += 1
+        verdicts.add((a < b, pair.verdict))
+    # b stands before a in display order, so that a sign that was not turned shows
+    assert verdicts == {(False, -1), (False, 0)}
     assert planned == sum(pair.planned for some in compared.values() for pair in some) > 0
 
 
