@@ -337,7 +337,7 @@ def test_what_the_system_refuses_is_a_line(monkeypatch, capsys, error, line):
         raise error
 
     monkeypatch.setattr("lorasb.stages.count.count_report", refused)
-    assert fails(capsys, COUNT).startswith(f"lorasb count: error: {line}")
+    assert fails(capsys, [*COUNT, "--json"]).startswith(f"lorasb count: error: {line}")
 
 
 def test_line_does_not_stand_behind_an_unfinished_bar(monkeypatch, capsys):
@@ -350,7 +350,7 @@ def test_line_does_not_stand_behind_an_unfinished_bar(monkeypatch, capsys):
         raise OSError(errno.ENOSPC, "", "results/a")
 
     monkeypatch.setattr("lorasb.stages.count.count_report", fails_half_way)
-    assert main(COUNT) == 1
+    assert main([*COUNT, "--json"]) == 1
     line = "lorasb count: error: results/a: no space left on device"
     assert f"\r{line}" in capsys.readouterr().err
 
@@ -361,7 +361,7 @@ def test_fault_of_the_code_keeps_its_traceback(monkeypatch):
 
     monkeypatch.setattr("lorasb.stages.count.count_report", faulty)
     with pytest.raises(OSError, match="what a library says"):
-        main(COUNT)
+        main([*COUNT, "--json"])
 
 
 def test_file_in_the_place_of_the_results(project, capsys):
