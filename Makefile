@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install check test lint run report sweep clean
+.PHONY: help install check test lint run report report-workflow sweep clean
 
 PYTHON ?= python3.11
 BIN := .venv/bin
@@ -10,7 +10,7 @@ PYTEST := pytest -n auto --dist worksteal
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 help:  ## list the targets
-	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
 
 install: $(BIN)/.installed  ## make .venv with pinned dependencies
 
@@ -33,18 +33,20 @@ lint: install  ## formatting, lint, types
 	snakefmt --check Snakefile workflow
 	snakemake --lint
 
-run: install  ## run the study of config/config.yaml, or STUDY=name, and write its report
+run: install  ## run the study of config/config.yaml, or STUDY=name, to its page
 	snakemake --cores $(CORES) --config study=$(STUDY)
-	@$(MAKE) --no-print-directory report
-
-report: install  ## write the report of that study, which has been run
-	@mkdir -p logs
-	@snakemake --cores 1 --config study=$(STUDY) --report results/$(STUDY)/report.html > logs/report.log 2>&1 || { cat logs/report.log; exit 1; }
 	@echo
 	@echo "Done. Open:"
-	@echo "  results/$(STUDY)/report.html            all tables and figures with captions"
+	@echo "  results/$(STUDY)/report.html            the answer, a budget, every table and figure"
 	@echo "  results/$(STUDY)/tables/accuracy.md     scores by method, rank and task"
 	@echo "  results/$(STUDY)/figures/               the figures as PDF and PNG"
+
+report: install  ## write the page of that study, with what is missing for it
+	snakemake --cores $(CORES) results/$(STUDY)/report.html --config study=$(STUDY)
+
+report-workflow: install  ## write Snakemake's own report of that study: which rule wrote what, when
+	@mkdir -p logs
+	@snakemake --cores 1 --config study=$(STUDY) --report results/$(STUDY)/workflow.html > logs/report.log 2>&1 || { cat logs/report.log; exit 1; }
 
 sweep: install  ## choose the learning rates of that study that are not committed
 	snakemake --cores $(CORES) sweep --config study=$(STUDY)
