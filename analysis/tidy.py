@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 POINT = ["model", "task", "variant", "rank"]  # what a score belongs to, over seeds
+MEAN = "mean"  # stands for a task: the mean over all tasks
 
 
 class TableError(SystemExit):

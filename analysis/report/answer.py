@@ -10,6 +10,7 @@ from analysis.names import Names
 from analysis.report.inputs import Tables
 from analysis.report.pairs import Pair, Pairs, against
 from analysis.report.points import Point
+from analysis.tables.paired_differences import SAME
 from analysis.tidy import rows, succeeded
 
 NAMED = 6  # more names than these are counted
@@ -36,7 +37,7 @@ def answer(
     best = max(scored, key=lambda place: points[place].scores[score].mean)
     found = pairs.get(score, [])
     others = against(found, best)
-    tied = [points[place].label for place, pair in others.items() if not pair.verdict]
+    tied = [_tie(points[place], pair) for place, pair in others.items() if not pair.verdict]
     behind = sum(pair.verdict < 0 for pair in others.values())
     return Answer(
         study=_study(tables, names),
@@ -93,14 +94,20 @@ def _ties(best: Point, tied: list[str], *, compared: bool) -> str:
     return f"{_capital(_listed(tied))} cannot be told apart from it."
 
 
+def _tie(point: Point, pair: Pair) -> str:
+    return f"{point.label} ({SAME})" if pair.same else point.label
+
+
 def _limits(tables: Tables, found: list[Pair], names: Names) -> str:
     models = _listed([names.model(name) for name in tables.runs["model"].unique()])
     said = [f"It says nothing of models other than {models}{_size(tables)} or of other tasks"]
-    widths = [(pair.high - pair.low) / 2 for pair in found]
-    if widths:
+    smallest = [pair.detectable for pair in found]
+    if smallest:
         said.append(
-            f"differences below {formats.percent(median(widths))} points, half the median width of "
-            "the intervals, mostly stay unseen"
+            "to be told apart with a probability of 80 %, a true difference must be "
+            f"{formats.percent(median(smallest))} points, the median of {len(found)} comparisons "
+            f"({formats.percent(min(smallest))} to {formats.percent(max(smallest))}); smaller ones "
+            "may be there unseen"
         )
     edges = 0 if tables.rates is None else int((tables.rates["edge"] != "none").sum())
     if edges:

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 import pandas as pd
 
 from analysis.report.inputs import Tables
-from analysis.tidy import POINT, groups, rows, succeeded
+from analysis.tidy import MEAN, POINT, groups, rows, succeeded
 
 MEASURED = "measured"  # stands for a model: costs as the study measured them
 ANY = "*"  # stands for a score: costs that do not depend on it
-MEAN = "mean"  # stands for a task, as in `analysis.tables.accuracy`
 
 
 @dataclass(frozen=True)

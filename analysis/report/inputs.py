@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from analysis.tidy import read
 
+LATER = ["low_tasks", "high_tasks", "detectable", "p_equivalent"]
 LOSSES = ["model", "task", "variant", "rank", "seed", "step"]
 
 
@@ -39,10 +42,13 @@ class Tables:
         columns = {"losses": LOSSES}
         found = {name: read(path, columns.get(name)) for name, path in paths.items()}
         paired, items = found.pop("paired"), found.pop("per_item")
-        # releases of before there were sets
-        without = {"set": ""}
         return cls(
-            paired=paired.assign(**({} if "set" in paired else without)).fillna(without),
-            per_item=items.assign(**({} if "set" in items else without)),
+            paired=_with(paired, {"set": ""} | dict.fromkeys(LATER, np.nan)).fillna({"set": ""}),
+            per_item=_with(items, {"set": ""}),
             **found,
         )
+
+
+def _with(table: pd.DataFrame, later: Mapping[str, Any]) -> pd.DataFrame:
+    """The table with the columns that an older release lacks."""
+    return table.assign(**{name: value for name, value in later.items() if name not in table})

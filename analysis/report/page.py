@@ -25,7 +25,7 @@ from analysis.report.points import Point, Score, points, score_names, shape_name
 from analysis.report.sections import largest, ledger, matrix, origins, rates
 from analysis.tables import accuracy, claims, costs, paired_differences
 from analysis.tables import prepared_data as prepared
-from analysis.tidy import rows
+from analysis.tidy import rows, writing
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -96,7 +96,7 @@ def _texts(tables: Tables, names: Names) -> Context:
         "accuracy": accuracy.printed(scored, tables.runs, names),
         "accuracy_notes": accuracy.notes(tables.runs, names),
         "paired": paired_differences.printed(tables.paired, names),
-        "paired_notes": paired_differences.NOTES,
+        "paired_notes": paired_differences.notes(tables.paired),
         "rates": None if tables.rates is None else rates.table(tables.rates, names),
         "cost_table": costs.printed(cost, names),
         "cost_notes": costs.NOTES,
@@ -166,7 +166,8 @@ def _score(score: Score) -> str:
 def _difference(pair: Pair | None) -> str:
     if pair is None:
         return "not compared"
-    tie, dagger = "" if pair.verdict else "≈ ", "" if pair.planned else " †"
+    tie = "" if pair.verdict else "= " if pair.same else "≈ "
+    dagger = "" if pair.planned else " †"
     return f"{tie}{formats.percent(pair.value)} {formats.interval(pair.low, pair.high)}{dagger}"
 
 
@@ -236,4 +237,5 @@ if "snakemake" in globals():
     figures = [figure(row, page.parent, captions, study) for row in params["figures"]]
     names = Names.read(inputs.names)
     html = build(study, Tables.read(present), names, figures, table_links(page.parent))
-    page.write_text(html, encoding="utf-8")
+    with writing(page):
+        page.write_text(html, encoding="utf-8")

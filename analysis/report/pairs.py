@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
 import pandas as pd
 
+from analysis import stats
 from analysis.report.inputs import Tables
 from analysis.report.points import Point
-from analysis.stats.every_pair import Draws, difference, draw
-from analysis.tables.accuracy import MEAN
-from analysis.tidy import groups, rows
+from analysis.stats.every_pair import Draws, difference, draw_tasks
+from analysis.tidy import MEAN, groups, rows
 
 VERDICTS = {"higher": 1, "lower": -1, "cannot be told": 0}
 
@@ -22,7 +23,8 @@ class Pair:
     """Score of point a minus that of point b (their places), with its 95 % interval.
 
     `verdict` is 1 or -1 where a is higher or lower, else 0: by the planned test where there is one
-    (`planned`), else by whether the interval, which no number of comparisons adjusts, leaves out 0.
+    (`planned`), else by Holm's p over all pairs of the score and an interval without 0.
+    `detectable`: what is found among so many with 80 %. `same`: differs by less than one point.
     """
 
     a: int
@@ -32,28 +34,57 @@ class Pair:
     high: float
     verdict: int
     planned: bool
+    detectable: float
+    same: bool
 
 
 Pairs = dict[str, list[Pair]]  # score -> pairs
+Places = tuple[int, int]
 
 
 def pairs(tables: Tables, points: list[Point], seed: int = 0) -> Pairs:
     """Every pair of points of one model that have a seed in common, a before b."""
     rng = np.random.default_rng(seed)
-    planned = _planned(tables.paired)
+    planned = _planned(tables.paired, points)
     found: Pairs = {}
     for model, items in groups(tables.per_item, "model"):
         places = [place for place, point in enumerate(points) if point.model == model]
-        for score, draws in _draws(items, [points[place] for place in places], rng).items():
-            for one, other in combinations(range(len(places)), 2):
-                a, b = places[one], places[other]
-                value, low, high = difference(draws, one, other, rng)
-                if not np.isnan(value):
-                    known = planned.get((score, points[a].key, points[b].key))
-                    verdict = int(low > 0) - int(high < 0) if known is None else known
-                    pair = Pair(a, b, value, low, high, verdict, known is not None)
-                    found.setdefault(score, []).append(pair)
+        keys = [(points[place].variant, points[place].rank) for place in places]
+        tasks = draw_tasks(items, keys, rng)
+        mean = {MEAN: Draws.over_tasks(list(tasks.values()))} if len(tasks) > 1 else {}
+        for score, draws in (mean | tasks).items():
+            decided = planned.get(score, {})
+            found.setdefault(score, []).extend(_compared(draws, places, decided, rng))
     return found
+
+
+def _compared(
+    draws: Draws,
+    places: list[int],
+    planned: Mapping[Places, int],
+    rng: np.random.Generator,
+) -> Iterator[Pair]:
+    """The pairs of one score and one model, whose points stand at `places`."""
+    every = {
+        (places[a], places[b]): difference(draws, a, b)
+        for a, b in combinations(range(len(places)), 2)
+    }
+    every = {key: found for key, found in every.items() if found.per_seed.size}
+    adjusted = stats.holm([found.p_value for found in every.values()])
+    for ((a, b), found), p in zip(every.items(), adjusted, strict=True):
+        low, high = map(float, found.interval(rng))
+        sign = int(low > 0) - int(high < 0) if p < stats.LEVEL else 0
+        yield Pair(
+            a=a,
+            b=b,
+            value=found.value,
+            low=low,
+            high=high,
+            verdict=planned.get((a, b), sign),
+            planned=(a, b) in planned,
+            detectable=found.detectable(len(every)),
+            same=found.p_equivalent < stats.LEVEL,
+        )
 
 
 def against(pairs: list[Pair], place: int) -> dict[int, Pair]:
@@ -63,30 +94,25 @@ def against(pairs: list[Pair], place: int) -> dict[int, Pair]:
         if pair.b == place:
             found[pair.a] = pair
         elif pair.a == place:
-            found[pair.b] = Pair(
-                pair.b, pair.a, -pair.value, -pair.high, -pair.low, -pair.verdict, pair.planned
+            found[pair.b] = replace(
+                pair,
+                a=pair.b,
+                b=pair.a,
+                value=-pair.value,
+                low=-pair.high,
+                high=-pair.low,
+                verdict=-pair.verdict,
             )
     return found
 
 
-def _draws(items: pd.DataFrame, points: list[Point], rng: np.random.Generator) -> dict[str, Draws]:
-    keys = [(point.variant, point.rank) for point in points]
-    seeds = sorted(items["seed"].unique())
-    tasks = {
-        task: Draws.mean([draw(part, keys, seeds, rng) for _, part in groups(whole, "set")])
-        for task, whole in groups(items, "task")
-    }
-    return ({MEAN: Draws.mean(list(tasks.values()))} if len(tasks) > 1 else {}) | tasks
-
-
-def _planned(paired: pd.DataFrame) -> dict[tuple[str, str, str], int]:
+def _planned(paired: pd.DataFrame, points: list[Point]) -> dict[str, dict[Places, int]]:
     """Verdicts of `paired_differences`, both ways round; tasks with sets are tested set by set."""
-    found = {}
+    places = {(point.model, point.variant, point.rank): place for place, point in enumerate(points)}
+    found: dict[str, dict[Places, int]] = {}
     for row in rows(paired[paired["set"] == ""]):
-        a, b = (
-            f"{row.model}-{variant}-{rank}"
-            for variant, rank in ((row.variant_a, row.rank_a), (row.variant_b, row.rank_b))
-        )
-        found[row.task, a, b] = VERDICTS[row.verdict]
-        found[row.task, b, a] = -VERDICTS[row.verdict]
+        a = places[row.model, row.variant_a, row.rank_a]
+        b = places[row.model, row.variant_b, row.rank_b]
+        verdict = VERDICTS[row.verdict]
+        found.setdefault(row.task, {}).update({(a, b): verdict, (b, a): -verdict})
     return found

@@ -39,7 +39,7 @@ def payload(tables: Tables, names: Names, points: list[Point], pairs: Pairs) -> 
                 score: {
                     f"{pair.a},{pair.b}": [
                         *(round(number, 5) for number in (pair.value, pair.low, pair.high)),
-                        *(pair.verdict, pair.planned),
+                        *(pair.verdict, pair.planned, pair.same),
                     ]
                     for pair in some
                 }

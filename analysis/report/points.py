@@ -13,8 +13,8 @@ from analysis.names import Names
 from analysis.report import marks
 from analysis.report.costs import ANY, MEASURED, Costs, counted, measured
 from analysis.report.inputs import Tables
-from analysis.tables.accuracy import MEAN, accuracy
-from analysis.tidy import rows
+from analysis.tables.accuracy import accuracy
+from analysis.tidy import MEAN, rows
 
 SHORT = 10  # characters of a hash that tell it apart
 

@@ -11,12 +11,16 @@ from analysis.stats.intervals import (
 )
 from analysis.stats.metrics import item_score, lowest, score
 from analysis.stats.paired import Difference, holm, paired_difference
+from analysis.stats.resampled import LEVEL, MARGIN, Resampled
 
 __all__ = [
     "CUT",
+    "LEVEL",
     "LOGIT",
+    "MARGIN",
     "Difference",
     "Interval",
+    "Resampled",
     "holm",
     "item_score",
     "lowest",

@@ -9,7 +9,9 @@ import numpy as np
 import pandas as pd
 
 from analysis.stats.metrics import Floats, parts
-from analysis.stats.paired import item_weights, widening
+from analysis.stats.paired import item_weights
+from analysis.stats.resampled import Resampled
+from analysis.tidy import groups
 
 Point = tuple[str, int]  # variant, rank
 
@@ -18,17 +20,24 @@ Point = tuple[str, int]  # variant, rank
 class Draws:
     """Scores of points: as they are and under draws of the test items, NaN without a run.
 
-    `observed` has shape (points, seeds), `drawn` (draws, points, seeds).
+    `observed` has shape (tasks, points, seeds); `drawn`, of the mean over tasks, (draws, points,
+    seeds).
     """
 
     observed: Floats
     drawn: Floats
 
     @classmethod
-    def mean(cls, several: Sequence[Draws]) -> Draws:
-        """Means over tasks, or over the sets of a task; a seed that lacks one of them has none."""
-        observed = np.mean([draws.observed for draws in several], axis=0)
-        return cls(observed, np.mean([draws.drawn for draws in several], axis=0))
+    def of_task(cls, sets: Sequence[Draws]) -> Draws:
+        """Means over the evaluation sets of one task; a seed that lacks one of them has none."""
+        observed = np.mean([draws.observed for draws in sets], axis=0)
+        return cls(observed, np.mean([draws.drawn for draws in sets], axis=0))
+
+    @classmethod
+    def over_tasks(cls, tasks: Sequence[Draws]) -> Draws:
+        """Several tasks together; a seed that lacks one of them has none."""
+        observed = np.concatenate([draws.observed for draws in tasks])
+        return cls(observed, np.mean([draws.drawn for draws in tasks], axis=0))
 
 
 def draw(
@@ -70,27 +79,26 @@ def draw(
             run = places.get((variant, rank, seed))
             if run is not None:
                 observed[place, column], drawn[:, place, column] = scores[run], under[:, run]
-    return Draws(observed, drawn)
+    return Draws(observed[None], drawn)
 
 
-def difference(
-    draws: Draws, a: int, b: int, rng: np.random.Generator
-) -> tuple[float, float, float]:
-    """Score of point a minus that of b over their common seeds, and its 95 % interval.
+def draw_tasks(
+    items: pd.DataFrame, points: Sequence[Point], rng: np.random.Generator
+) -> dict[str, Draws]:
+    """`draw` of each task of one model; `items` has the columns task and set, too."""
+    seeds = sorted(items["seed"].unique())
+    return {
+        task: Draws.of_task([draw(part, points, seeds, rng) for _, part in groups(whole, "set")])
+        for task, whole in groups(items, "task")
+    }
 
-    The interval is that of `paired_difference`: for other items and other seeds; for other items
-    alone with one seed. NaN without a common seed.
-    """
-    per_seed = draws.observed[a] - draws.observed[b]
-    common = ~np.isnan(per_seed)
-    seeds = int(common.sum())
-    if not seeds:
-        return np.nan, np.nan, np.nan
-    per_seed = per_seed[common]
-    moved = (draws.drawn[:, a, common] - draws.drawn[:, b, common]).mean(axis=1)
-    if seeds > 1:
-        centred = per_seed - per_seed.mean()
-        chosen = rng.choice(centred, size=(len(moved), seeds)).mean(axis=1)
-        moved = moved + widening(seeds) * chosen
-    low, high = np.quantile(moved, [0.025, 0.975])
-    return float(per_seed.mean()), float(low), float(high)
+
+def difference(draws: Draws, a: int, b: int) -> Resampled:
+    """Score of point a minus that of b, the mean over tasks, over their common seeds."""
+    observed = draws.observed[:, a] - draws.observed[:, b]
+    common = ~np.isnan(observed.mean(axis=0))
+    moved = draws.drawn[:, a, common] - draws.drawn[:, b, common]
+    if not common.any():
+        return Resampled(np.full(1, np.nan), np.zeros(0))
+    observed = observed[:, common]
+    return Resampled(moved.mean(axis=1), observed.mean(axis=0), observed.mean(axis=1))

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from analysis.stats.metrics import Floats, Value, parts
+from analysis.stats.resampled import Resampled
 
 _BATCH = 1000  # resamples at a time; bounds the memory to 8 kB an item
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Score of method a minus score of method b."""
+    """Score of method a minus score of method b; `detectable` and `p_equivalent` of `Resampled`."""
 
     value: float
     low: float
     high: float
     p_value: float
+    detectable: float
+    p_equivalent: float
     items: int
     seeds: int
 
@@ -47,11 +48,9 @@ def paired_difference(
 
     Returns
     -------
-    The 95 % interval is for other test items and other seeds: the sum of a bootstrap over items,
-    with the same draws for both methods, and one over seeds. A bootstrap of n values is too narrow
-    for small n, so that over seeds is widened by sqrt(n / (n - 1)) t_{n-1} / z (the "expanded
-    percentiles" of Hesterberg 2015, doi:10.1080/00031305.2015.1089789). With one seed the interval
-    is for other items only. Without a common seed everything but the counts is NaN.
+    The 95 % interval (`Resampled.interval`) is for other test items and other seeds; draws of items
+    are the same for both methods. With one seed it is for other items only. Without a common seed
+    everything but the counts is NaN.
 
     The p-value is that of a two-sided permutation test that swaps the two methods' predictions of
     an item, for all its seeds together (approximate randomisation, Noreen 1989). It is about these
@@ -66,15 +65,25 @@ def paired_difference(
     predictions, label = _aligned(items_a, items_b, metric)
     _, seeds, items = predictions.shape
     if not seeds:
-        return Difference(np.nan, np.nan, np.nan, np.nan, items, 0)
+        return Difference(np.nan, np.nan, np.nan, np.nan, np.nan, np.nan, items, 0)
     pair = features(predictions, label)
-    observed = float(_difference(value(pair.mean(axis=2))).mean())
-    low, high = np.quantile(_bootstrap(pair, value, resamples, rng), [0.025, 0.975])
+    found = Resampled(
+        _over_items(pair, value, resamples, rng), _difference(value(pair.mean(axis=2)))
+    )
+    low, high = found.interval(rng)
     swapped = _permuted(pair, value, resamples, rng)
     # equal differences must count as equal in spite of the order of their sums
-    hits = np.count_nonzero(np.abs(swapped) >= abs(observed) - 1e-12)
-    p_value = float((1 + hits) / (1 + resamples))
-    return Difference(observed, float(low), float(high), p_value, items, seeds)
+    hits = np.count_nonzero(np.abs(swapped) >= abs(found.value) - 1e-12)
+    return Difference(
+        value=found.value,
+        low=float(low),
+        high=float(high),
+        p_value=float((1 + hits) / (1 + resamples)),
+        detectable=found.detectable(),
+        p_equivalent=found.p_equivalent,
+        items=items,
+        seeds=seeds,
+    )
 
 
 def holm(p_values: Sequence[float] | Floats) -> Floats:
@@ -84,13 +93,6 @@ def holm(p_values: Sequence[float] | Floats) -> Floats:
     stepped = np.maximum.accumulate(adjusted[order] * np.arange(order.size, 0, -1))
     adjusted[order] = np.minimum(stepped, 1.0)
     return adjusted
-
-
-@cache
-def widening(seeds: int) -> float:
-    """By how much a bootstrap of a mean of so few seeds is widened; see `paired_difference`."""
-    expanded = np.sqrt(seeds / (seeds - 1)) * stats.t.ppf(0.975, seeds - 1)
-    return float(expanded / stats.norm.ppf(0.975))
 
 
 def item_weights(items: int, resamples: int, rng: np.random.Generator) -> Iterator[Floats]:
@@ -119,20 +121,14 @@ def _aligned(items_a: pd.DataFrame, items_b: pd.DataFrame, metric: str) -> tuple
     return np.stack(values), label
 
 
-def _bootstrap(pair: Floats, value: Value, resamples: int, rng: np.random.Generator) -> Floats:
-    """Differences under draws of items and of seeds: (resamples,)."""
-    _, seeds, items, _ = pair.shape
-    over_items = np.concatenate(
+def _over_items(pair: Floats, value: Value, resamples: int, rng: np.random.Generator) -> Floats:
+    """Seed-averaged differences under draws of items: (resamples,)."""
+    return np.concatenate(
         [
             _difference(value(_weighted(weights, pair))).mean(axis=1)
-            for weights in item_weights(items, resamples, rng)
+            for weights in item_weights(pair.shape[2], resamples, rng)
         ]
     )
-    if seeds == 1:
-        return over_items
-    per_seed = _difference(value(pair.mean(axis=2)))
-    over_seeds = rng.choice(per_seed - per_seed.mean(), size=(resamples, seeds)).mean(axis=1)
-    return np.asarray(over_items + widening(seeds) * over_seeds)
 
 
 def _permuted(pair: Floats, value: Value, resamples: int, rng: np.random.Generator) -> Floats:

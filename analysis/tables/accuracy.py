@@ -6,12 +6,11 @@ import pandas as pd
 
 from analysis import edges, formats, stats, style, versions
 from analysis.names import Names
-from analysis.tidy import POINT, read, rows, succeeded
+from analysis.tidy import MEAN, POINT, read, rows, succeeded
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-MEAN = "mean"  # stands for a task: the mean over all tasks
 RUNS = [*POINT, "seed", "status", "reason", "metric", "score"]
 
 

@@ -9,20 +9,36 @@ import pandas as pd
 
 from analysis import edges, formats, stats, versions
 from analysis.names import Names
-from analysis.tidy import POINT, groups, read
+from analysis.stats.every_pair import Draws, difference, draw_tasks
+from analysis.tidy import MEAN, POINT, groups, read, rows
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 FULL, LORA = "full", "lora"  # what every method is compared with
-LEVEL = 0.05
+UNKNOWN = "cannot be told"
+MARGIN = f"{100 * stats.MARGIN:g} point"
+SAME = f"the same within {MARGIN}"
 ITEMS = [*POINT, "metric", "seed", "item", "prediction", "label", "correct"]
 
 NOTES = [
     "A - B: score of A minus score of B, in points (score x 100), mean over their common seeds.",
     "Interval: for other test items and other seeds. p: paired permutation test on these items and"
     " these trained models; Holm p: adjusted for all comparisons of the task.",
-    "A is called higher or lower where Holm p is below 0.05 and the interval leaves out zero.",
+    "A is called higher or lower where Holm p is below 0.05 and the interval leaves out zero;"
+    f" {SAME} where TOST's p, not adjusted, is below 0.05.",
+    "Found with 80 %: the smallest true difference that an interval without zero, of one comparison"
+    " in this design, finds with that probability.",
+]
+OF_MEAN = (
+    "Mean over tasks: p is Student's t, for other items and other seeds. The second interval is for"
+    " other tasks too, a hierarchical bootstrap over tasks, seeds and items."
+)
+
+COLUMNS = [
+    *("model", "task", "set", "metric", "variant_a", "rank_a", "variant_b", "rank_b"),
+    *("value", "low", "high", "low_tasks", "high_tasks", "p_value", "p_holm"),
+    *("detectable", "p_equivalent", "items", "seeds"),
 ]
 
 Point = tuple[str, int]  # variant, rank
@@ -63,23 +79,25 @@ def paired_differences(
 ) -> pd.DataFrame:
     """One row a comparison; see `pairs` and `analysis.stats.paired_difference`.
 
-    Evaluation sets of a task are compared one by one. `p_holm` is adjusted within a model and task.
-    `verdict` is `higher` or `lower` (of a) where `p_holm` < 0.05 and the interval excludes 0, else
-    `cannot be told`.
+    Evaluation sets of a task are compared one by one. Task `mean` is the mean over the tasks of a
+    model that has several, with an interval for other tasks (`low_tasks`, `high_tasks`). `p_holm`
+    is adjusted within a model and task. `verdict` is `higher` or `lower` (of a) where `p_holm` <
+    0.05 and the interval excludes 0, else `cannot be told`.
     """
     if "set" not in items:
         items = items.assign(set="")
-    rows = []
+    found = []
     for (model, task, metric), whole in groups(items, ["model", "task", "metric"]):
-        compared = []
         for name, part in groups(whole, "set"):
             keys = {"model": model, "task": task, "set": name, "metric": metric}
-            compared += [keys | row for row in comparisons(part, metric, names, rng, resamples)]
-        adjusted = stats.holm([row["p_value"] for row in compared])
-        rows += [row | {"p_holm": p} for row, p in zip(compared, adjusted, strict=True)]
-    columns = ["model", "task", "set", "metric", "variant_a", "rank_a", "variant_b", "rank_b"]
-    columns += ["value", "low", "high", "p_value", "p_holm", "items", "seeds"]
-    table = pd.DataFrame(rows, columns=columns)
+            found += [keys | row for row in comparisons(part, metric, names, rng, resamples)]
+    for model, whole in groups(items, "model"):
+        if whole["task"].nunique() > 1:
+            keys = {"model": model, "task": MEAN, "set": "", "metric": ""}
+            found += [keys | row for row in mean_comparisons(whole, names, rng)]
+    table = pd.DataFrame(found, columns=COLUMNS)
+    for _, family in groups(table, ["model", "task"]):
+        table.loc[family.index, "p_holm"] = stats.holm(family["p_value"].to_numpy())
     return table.rename(columns={"value": "difference"}).assign(verdict=verdicts(table))
 
 
@@ -91,8 +109,31 @@ def comparisons(
     scores = {point: seed_mean(group, metric) for point, group in points.items()}
     for a, b in pairs(scores, names):
         found = stats.paired_difference(points[a], points[b], metric, rng, resamples)
-        sides = {"variant_a": a[0], "rank_a": a[1], "variant_b": b[0], "rank_b": b[1]}
-        yield sides | vars(found)
+        yield _sides(a, b) | vars(found)
+
+
+def mean_comparisons(
+    items: pd.DataFrame, names: Names, rng: np.random.Generator
+) -> Iterator[dict[str, Any]]:
+    """The compared pairs of one model on the mean over its tasks, with `stats.Resampled`."""
+    points = list(dict(groups(items, ["variant", "rank"])))
+    draws = Draws.over_tasks(list(draw_tasks(items, points, rng).values()))
+    scores = pd.Series(list(pd.DataFrame(draws.observed.mean(axis=0)).mean(axis=1)), points)
+    number = len(items[["task", "set", "item"]].drop_duplicates())
+    for a, b in pairs(dict(scores.dropna()), names):
+        found = difference(draws, points.index(a), points.index(b))
+        low, high = found.interval(rng)
+        low_tasks, high_tasks = found.interval(rng, other_tasks=True)
+        yield _sides(a, b) | {
+            **{"value": found.value, "low": low, "high": high},
+            **{"low_tasks": low_tasks, "high_tasks": high_tasks, "p_value": found.p_value},
+            **{"detectable": found.detectable(), "p_equivalent": found.p_equivalent},
+            **{"items": number, "seeds": found.per_seed.size},
+        }
+
+
+def _sides(a: Point, b: Point) -> dict[str, Any]:
+    return {"variant_a": a[0], "rank_a": a[1], "variant_b": b[0], "rank_b": b[1]}
 
 
 def seed_mean(items: pd.DataFrame, metric: str) -> float:
@@ -103,11 +144,9 @@ def seed_mean(items: pd.DataFrame, metric: str) -> float:
 
 def verdicts(table: pd.DataFrame) -> list[str]:
     """What may be said about each row."""
-    sure = (table["p_holm"] < LEVEL) & ((table["low"] > 0) | (table["high"] < 0))
+    sure = (table["p_holm"] < stats.LEVEL) & ((table["low"] > 0) | (table["high"] < 0))
     signs = np.where(table["value"] > 0, "higher", "lower")
-    return [
-        str(sign) if known else "cannot be told" for sign, known in zip(signs, sure, strict=True)
-    ]
+    return [str(sign) if known else UNKNOWN for sign, known in zip(signs, sure, strict=True)]
 
 
 def printed(table: pd.DataFrame, names: Names) -> pd.DataFrame:
@@ -115,27 +154,47 @@ def printed(table: pd.DataFrame, names: Names) -> pd.DataFrame:
     text = pd.DataFrame(
         {
             "Model": table["model"].map(names.model),
-            "Task": [
-                f"{names.task(task)}, {names.set(name)}" if name else names.task(task)
-                for task, name in zip(table["task"], table["set"], strict=True)
-            ],
+            "Task": [_task(row, names) for row in rows(table)],
             "A": list(map(names.label, table["variant_a"], table["rank_a"])),
             "B": list(map(names.label, table["variant_b"], table["rank_b"])),
             "A - B": table["difference"].map(formats.percent),
             "95 % interval": list(map(formats.interval, table["low"], table["high"])),
+            "for other tasks": list(map(formats.interval, table["low_tasks"], table["high_tasks"])),
             "p": table["p_value"].map(formats.p_value),
             "Holm p": table["p_holm"].map(formats.p_value),
+            "Found with 80 %": table["detectable"].map(formats.percent),
             "Items": table["items"].map(formats.count),
             "Seeds": table["seeds"].astype(str),
-            "A is": table["verdict"],
+            "A is": [_verdict(row) for row in rows(table)],
         }
     )
+    if MEAN not in set(table["task"]):
+        text = text.drop(columns="for other tasks")
     return formats.without_single_model(text)
+
+
+def notes(table: pd.DataFrame) -> list[str]:
+    """How to read a row."""
+    return [*NOTES, *([OF_MEAN] if MEAN in set(table["task"]) else [])]
+
+
+def _task(row: Any, names: Names) -> str:
+    if row.task == MEAN:
+        return "Mean over tasks"
+    return f"{names.task(row.task)}, {names.set(row.set)}" if row.set else names.task(row.task)
+
+
+def _verdict(row: Any) -> str:
+    if not row.p_equivalent < stats.LEVEL:
+        return str(row.verdict)
+    if row.verdict == UNKNOWN:
+        return SAME
+    return f"{row.verdict}, by less than {MARGIN}"
 
 
 if "snakemake" in globals():
     names, rng = Names.read(snakemake.input.names), np.random.default_rng(0)
     table = paired_differences(read(snakemake.input.per_item, needs=ITEMS), names, rng)
-    notes = NOTES + edges.notes(snakemake.params["edges"], names)
-    notes += versions.notes(read(snakemake.input.runs, needs=["variant"]))
-    formats.write(table, printed(table, names), notes, **dict(snakemake.output.items()))
+    below = notes(table) + edges.notes(snakemake.params["edges"], names)
+    below += versions.notes(read(snakemake.input.runs, needs=["variant"]))
+    formats.write(table, printed(table, names), below, **dict(snakemake.output.items()))

@@ -55,13 +55,13 @@ function lines(choice) {
     .sort((a, b) => (a.reasons.length > 0) - (b.reasons.length > 0) || !a.score - !b.score || (b.score?.mean ?? 0) - (a.score?.mean ?? 0));
 }
 
-// [difference, low, high, verdict, planned] of a point minus the best, or nothing
+// [difference, low, high, verdict, planned, same] of a point minus the best, or nothing
 function against(choice, key, best) {
   const [a, b] = [places.get(key), places.get(best)];
   const pair = (page.pairs[choice.score] ?? {})[`${Math.min(a, b)},${Math.max(a, b)}`];
   if (!pair || a < b) return pair;
-  const [value, low, high, verdict, planned] = pair;
-  return [-value, -high, -low, -verdict, planned];
+  const [value, low, high, verdict, ...rest] = pair;
+  return [-value, -high, -low, -verdict, ...rest];
 }
 
 function scoreText(score) {
@@ -77,9 +77,9 @@ function bestText(line, best, choice) {
   if (line === best) return "the best";
   const pair = against(choice, line.point.key, best.point.key);
   if (!pair) return "not compared";
-  const [value, low, high, verdict, planned] = pair;
+  const [value, low, high, verdict, planned, same] = pair;
   const dagger = planned ? "" : " †";
-  return `${verdict ? "" : "≈ "}${percent(value)} [${percent(low)}, ${percent(high)}]${dagger}`;
+  return `${verdict ? "" : same ? "= " : "≈ "}${percent(value)} [${percent(low)}, ${percent(high)}]${dagger}`;
 }
 
 function renderTable(found, best, choice, cost) {

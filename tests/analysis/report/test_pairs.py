@@ -37,12 +37,14 @@ def test_planned_tests_decide_where_there_are_any(study, found, compared):
     assert planned == sum(pair.planned for some in compared.values() for pair in some) > 0
 
 
-def test_elsewhere_the_interval_decides(compared):
-    free = [pair for pair in compared["mean"] if not pair.planned]
-    assert free
-    for pair in free:
+def test_elsewhere_the_interval_and_a_p_for_all_pairs_decide(compared):
+    free = [pair for some in compared.values() for pair in some if not pair.planned]
+    sure = [pair for pair in free if pair.verdict]
+    for pair in sure:
         assert pair.verdict == (pair.low > 0) - (pair.high < 0)
     assert {pair.verdict for pair in free} == {-1, 0, 1}
+    # an interval without 0 is not enough
+    assert any(not pair.verdict and not pair.low < 0 < pair.high for pair in free)
 
 
 def test_against_turns_a_pair_round(compared):

@@ -40,33 +40,43 @@ def test_interval_is_that_of_the_pair_alone(metric, seeds):
     items = made(metric, seeds)
     shared = draw(items, POINTS, range(seeds), np.random.default_rng(0), DRAWS)
     for a, b in ((0, 1), (2, 0)):
-        value, low, high = difference(shared, a, b, np.random.default_rng(1))
+        found = difference(shared, a, b)
+        low, high = found.interval(np.random.default_rng(1))
         pair = [items[items["variant"] == POINTS[place][0]] for place in (a, b)]
         alone = stats.paired_difference(*pair, metric, np.random.default_rng(2), DRAWS)
         # float64 sums in another order
-        assert value == pytest.approx(alone.value, abs=1e-12)
+        assert found.value == pytest.approx(alone.value, abs=1e-12)
         # a quantile of each; the spread is a fourth of the interval's width
         near = np.sqrt(2) * QUANTILE * (alone.high - alone.low) / 4
         assert [low, high] == pytest.approx([alone.low, alone.high], abs=near)
+        # a standard error of each, of so many draws: 1 / sqrt(2 * draws)
+        off = 3 * np.sqrt(2) / np.sqrt(2 * DRAWS)
+        assert found.detectable() == pytest.approx(alone.detectable, rel=off)
 
 
 def test_only_common_seeds_count():
     items = made("accuracy")
     items = items[(items["variant"] != "b") | (items["seed"] == 2)]
     shared = draw(items, POINTS, range(3), np.random.default_rng(0), 100)
-    value, _, _ = difference(shared, 0, 1, np.random.default_rng(0))
+    value = difference(shared, 0, 1).value
     of = items[items["seed"] == 2].groupby("variant")["correct"].mean()
     assert value == pytest.approx(of["a"] - of["b"])
     nothing = draw(items[items["variant"] != "c"], POINTS, range(3), np.random.default_rng(0), 100)
-    assert np.isnan(difference(nothing, 0, 2, np.random.default_rng(0))).all()
+    assert np.isnan(difference(nothing, 0, 2).value)
 
 
-def test_mean_over_tasks_needs_a_seed_in_each():
+def test_mean_over_tasks_and_over_sets_need_a_seed_in_each():
     one, other = (
         draw(items, POINTS, range(3), np.random.default_rng(0), 10)
         for items in (made("accuracy"), made("accuracy").query("seed < 2"))
     )
-    mean = Draws.mean([one, other])
-    assert mean.observed[:, :2] == pytest.approx((one.observed + other.observed)[:, :2] / 2)
-    assert np.isnan(mean.observed[:, 2]).all()
-    assert mean.drawn.shape == (10, 3, 3)
+    sets, tasks = Draws.of_task([one, other]), Draws.over_tasks([one, other])
+    mean = (one.observed + other.observed)[0, :, :2] / 2
+    for together in (sets, tasks):
+        assert together.observed.mean(axis=0)[:, :2] == pytest.approx(mean)
+        assert np.isnan(together.observed.mean(axis=0)[:, 2]).all()
+        assert together.drawn.shape == (10, 3, 3)
+        found = difference(together, 0, 1)
+        assert found.value == pytest.approx((mean[0] - mean[1]).mean())
+        assert found.per_task.mean() == pytest.approx(found.value)
+    assert (len(difference(sets, 0, 1).per_task), len(difference(tasks, 0, 1).per_task)) == (1, 2)

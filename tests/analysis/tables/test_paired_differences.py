@@ -46,8 +46,8 @@ def test_the_best_lora_at_the_same_rank_is_not_compared_twice():
 def test_differences_are_those_of_the_items(tasks):
     items = make_tables(tasks=tasks).items
     table = compared(items)
-    assert len(table) == tasks * 11
-    for row in table.itertuples():
+    assert len(table) == (tasks + (tasks > 1)) * 11
+    for row in table[table["task"] != "mean"].itertuples():
         task = items[items["task"] == row.task]
         means = [
             np.mean([stats.item_score(row.metric, seed) for _, seed in group.groupby("seed")])
@@ -57,6 +57,38 @@ def test_differences_are_those_of_the_items(tasks):
         assert row.difference == pytest.approx(means[0] - means[1], abs=1e-12)
         assert row.low <= row.difference <= row.high
         assert row.p_holm >= row.p_value
+
+
+def test_mean_over_tasks_is_that_of_the_tasks_and_less_sure_of_other_tasks(tables):
+    table = compared(tables.items)
+    of_mean, by_task = table[table["task"] == "mean"], table[table["task"] != "mean"]
+    sides = ["variant_a", "rank_a", "variant_b", "rank_b"]
+    expected = by_task.groupby(sides)["difference"].mean()
+    found = of_mean.set_index(sides)["difference"]
+    assert found.to_dict() == pytest.approx(expected[found.index].to_dict())
+    wider = (of_mean["high_tasks"] - of_mean["low_tasks"]) / (of_mean["high"] - of_mean["low"])
+    # where the tasks agree it is the same interval from other draws, to a tenth
+    assert wider.min() > 0.9
+    assert wider.median() > 1.3
+    assert by_task["low_tasks"].isna().all()
+    assert set(of_mean["items"]) == {180}
+    text = paired_differences.printed(table, NAMES)
+    assert set(text["for other tasks"][:11]) == {"–"}  # noqa: RUF001
+    assert "for other tasks" not in paired_differences.printed(by_task, NAMES)
+
+
+def test_what_is_the_same_within_a_point_is_said():
+    row = {"model": "m", "task": "t", "set": "", "variant_a": "a", "rank_a": 1, "variant_b": "b"}
+    row |= {"rank_b": 1, "difference": 0, "low": 0, "high": 0, "low_tasks": 0, "high_tasks": 0}
+    row |= {"p_value": 1, "p_holm": 1, "detectable": 0.1, "items": 1, "seeds": 1}
+    cases = [("cannot be told", 0.2), ("cannot be told", 0.01), ("higher", 0.2), ("lower", 0.01)]
+    table = pd.DataFrame([row | {"verdict": v, "p_equivalent": p} for v, p in cases])
+    assert list(paired_differences.printed(table, NAMES)["A is"]) == [
+        "cannot be told",
+        "the same within 1 point",
+        "higher",
+        "lower, by less than 1 point",
+    ]
 
 
 def test_evaluation_sets_are_compared_one_by_one():
@@ -98,7 +130,7 @@ def test_printed_is_in_points(tables):
     assert printed["A"][0] == "LoRA-SB, r = 4"
     assert printed["B"][0] == "LoRA-XS, r = 4"
     assert float(printed["A - B"][0]) == pytest.approx(100 * table["difference"][0], abs=0.05)
-    assert list(printed["Items"].unique()) == ["60"]
+    assert list(printed["Items"].unique()) == ["60", "180"]
     assert list(printed["Seeds"].unique()) == ["3"]
 
 
