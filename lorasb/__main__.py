@@ -1,7 +1,7 @@
 """The command line: `lorasb VERB ...` or `python -m lorasb VERB ...`; a rule's verb bears its name.
 
-A verb is a function; its parameters are the options. The parameter `cell` stands for the
-coordinates of one.
+A verb is a function; its parameters are the options, those that have a place come without a name.
+The parameter `cell` stands for the coordinates of one.
 """
 
 from __future__ import annotations
@@ -55,6 +55,7 @@ VERBS = {
     "plan": Verb("stages.plan", "cells, GPU hours, memory and disk of a study"),
     "publish": Verb("stages.publish", "release tables and figures in results/published"),
     "count": Verb("stages.count", "closed-form parameter counts"),
+    "show": Verb("stages.show", "a study's table, a cell's origin, or the rows of a claim"),
     "pretrain": Verb("bundled.pretrain", "build the bundled model again", computes=True),
     "byte-model": Verb("bundled.byte_model", "build the untrained byte model again"),
 }
@@ -66,6 +67,7 @@ HELP = {
     "available": "leave out cells that failed",
     "cell_hash": "refuse to run if the settings have another hash",
     "large": "release files above 1 MB too",
+    "what": "a study, the folder of a cell, or some words of a claim",
     "output": "the folder to write",
     "teraflops": "speed of one GPU where none was measured",
     "threads": "CPU threads",
@@ -175,7 +177,8 @@ def _run(name: str, options: dict[str, Any]) -> None:
         study.check(**options)
         if "cell" in parameters:
             options["cell"] = study.cell(**{key: options.pop(key) for key in CELL_OPTIONS})
-    function(**options)
+    places = [name for name, parameter in parameters.items() if _has_place(parameter)]
+    function(*[options.pop(name) for name in places], **options)
 
 
 def _say_versions() -> None:
@@ -212,6 +215,8 @@ def _add_options(
         if name == "cell":
             for key in CELL_OPTIONS:
                 parser.add_argument(f"--{key}", required=True)
+        elif _has_place(parameter):
+            parser.add_argument(name, metavar=name.upper(), help=HELP.get(name))
         elif parameter.annotation is bool:
             parser.add_argument(_flag(name), action="store_true", help=HELP.get(name))
         elif name != "threads":
@@ -230,6 +235,11 @@ def _function(name: str) -> Callable[..., None]:
     module = import_module(f"lorasb.{VERBS[name].module}")
     function: Callable[..., None] = getattr(module, name.replace("-", "_"))
     return function
+
+
+def _has_place(parameter: inspect.Parameter) -> bool:
+    """Whether it is given by its place, without a name."""
+    return parameter.kind is parameter.POSITIONAL_ONLY
 
 
 def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:

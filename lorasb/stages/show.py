@@ -1,0 +1,144 @@
+"""Verb `show`."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lorasb.config.read import names, unknown
+from lorasb.errors import UserError
+from lorasb.files import check_readable
+from lorasb.study.cells import COLUMNS
+from lorasb.study.paths import CELL, TABLES, coordinates
+from lorasb.tidy.read import read_csv
+
+RELEASED = "results/published/{study}/tables"
+NUMBERS = ["effect", "low", "high"]
+CLAIM = ["source", "claim", "test", "model", "task", "rank", "verdict", *NUMBERS, "n", "unit"]
+
+
+def show(what: str, /) -> None:
+    """Print a study's table, where a cell's number comes from, or the rows of a claim.
+
+    `what` is the name of a study, the folder of a cell or a file in it, or some words of a claim or
+    of its source. Tables are those of `results/{study}`, else the released ones.
+
+    Raises
+    ------
+    UserError
+        If it is none of these, or if its tables are not there.
+    """
+    if what in names("studies"):
+        text = _study(what)
+    elif "/" in what:
+        text = _cell(what)
+    else:
+        text = _claims(what)
+    sys.stdout.write(text + "\n")
+
+
+def _tables(study: str) -> Path:
+    folders = [Path(pattern.format(study=study)) for pattern in (TABLES, RELEASED)]
+    found = next((folder for folder in folders if (folder / "runs.csv").exists()), None)
+    if found is None:
+        raise UserError(
+            f"{folders[0]}: no tables, and none released; run "
+            f"`snakemake --cores all --config study={study}` first"
+        )
+    return found
+
+
+def _study(study: str) -> str:
+    path = _tables(study) / "accuracy.md"
+    check_readable(path)
+    return f"{path}\n\n{path.read_text(encoding='utf-8').strip()}"
+
+
+def _cell(path: str) -> str:
+    found = coordinates(path.removeprefix("./"))
+    if "seed" not in found or "lr" not in found:
+        raise UserError(f"{path}: no folder of a cell; those are {CELL}")
+    tables = _tables(found["study"])
+    runs = read_csv(tables / "runs.csv", COLUMNS)
+    run = _rows(runs, found)
+    if run.empty:
+        raise UserError(f"{path}: no such cell in {tables / 'runs.csv'}")
+    row = run.iloc[0]
+    facts = {
+        **{name: row[name] for name in COLUMNS},
+        "status": row["status"] if pd.isna(row["reason"]) else f"{row['status']}: {row['reason']}",
+        f"score ({row['metric']})": row["score"],
+        "tables": tables,
+        **_data(tables, found),
+        **_origin(tables, found),
+    }
+    width = max(map(len, facts))
+    return "\n".join(f"{name:<{width}}  {value}" for name, value in facts.items())
+
+
+def _rows(table: pd.DataFrame, found: dict[str, str]) -> pd.DataFrame:
+    """The rows whose columns have the values that a path names."""
+    known = [name for name in found if name in table]
+    return table[(table[known].astype(str) == [found[name] for name in known]).all(axis=1)]
+
+
+def _origin(tables: Path, found: dict[str, str]) -> dict[str, Any]:
+    path = tables / "origins.csv"
+    if not path.exists():
+        return {"origin": f"not in this release; {tables.parent / 'provenance.json'} has commits"}
+    rows = _rows(read_csv(path, [*COLUMNS, "config", "packages"]), found)
+    facts = {str(name): value for name, value in rows.iloc[0].items() if name not in found}
+    if pd.isna(facts["config"]):  # it failed
+        return {"folder": facts["folder"]}
+    packages = json.loads(facts["packages"]).items()
+    return facts | {
+        "packages": ", ".join(" ".join(pair) for pair in packages),
+        "config": "\n" + json.dumps(json.loads(facts["config"]), indent=2),
+    }
+
+
+def _data(tables: Path, found: dict[str, str]) -> dict[str, Any]:
+    rows = _rows(read_csv(tables / "data.csv"), found)
+    if "sha256" not in rows:
+        return {}
+    whole = rows[rows["set"].isna()]
+    return {f"sha256 of {split}": text for split, text in whole[["split", "sha256"]].to_numpy()}
+
+
+def _claims(words: str) -> str:
+    found = pd.concat(list(_ledgers()) or [pd.DataFrame(columns=["study", *CLAIM])])
+    text = found["source"] + ": " + found["claim"]
+    rows = found[text.str.contains(re.escape(words), case=False)]
+    if rows.empty:
+        raise UserError(
+            f"{unknown('study', words, names('studies'))}; nor is it the folder of a cell, or words"
+            " of a claim or its source, such as 'Theorem 5'"
+        )
+    return "\n\n".join(_claim(claim, part) for claim, part in rows.groupby("claim", sort=False))
+
+
+def _ledgers() -> Iterator[pd.DataFrame]:
+    """The claims of each study that has tables."""
+    for study in names("studies"):
+        paths = [Path(pattern.format(study=study)) / "claims.csv" for pattern in (TABLES, RELEASED)]
+        path = next((path for path in paths if path.exists()), None)
+        if path is not None:
+            yield read_csv(path, CLAIM).assign(study=study)
+
+
+def _claim(claim: Any, rows: pd.DataFrame) -> str:
+    counts = ", ".join(
+        f"{name}: {number}" for name, number in rows["verdict"].value_counts().items()
+    )
+    columns = ["study", *CLAIM[2:]]
+    scale = rows["unit"].map({"points": 100}).fillna(1)
+    shown = rows.assign(**{name: scale * rows[name] for name in NUMBERS})[columns]
+    shown = shown.astype({"rank": "Int64"}).astype(object).dropna(axis="columns", how="all")
+    table = shown.to_string(index=False, na_rep="", float_format="{:.3g}".format)
+    return f"{rows['source'].iloc[0]}: {claim}\n{counts}\n\n{table}"
