@@ -35,7 +35,12 @@ FLOORS = [
 # public names of the package and the registration with PEFT; nothing inside imports it
 FACE = "__init__"
 LOOSE = 11  # modules that lie beside the packages
-STAGES_WITHOUT_RULE = {"count", "publish", "show"}  # verbs that people call, not the workflow
+STAGES_WITHOUT_RULE = {
+    "count",
+    "export-results",
+    "publish",
+    "show",
+}  # verbs that people call, not the workflow
 VERBS_OF_BUNDLED = {"pretrain", "byte-model"}
 
 

@@ -30,11 +30,12 @@ class Tables:
     origins: pd.DataFrame | None = None
     rates: pd.DataFrame | None = None
     sweep: pd.DataFrame | None = None
+    others: pd.DataFrame | None = None
 
     @classmethod
     def names(cls) -> list[str]:
-        """All tables that there may be."""
-        return [table.name for table in fields(cls)]
+        """All tables that the study may have; `others` are not its own."""
+        return [table.name for table in fields(cls) if table.name != "others"]
 
     @classmethod
     def read(cls, paths: Mapping[str, Path]) -> Tables:

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from math import isnan
 from os.path import relpath
 from pathlib import Path
@@ -14,7 +15,7 @@ from markupsafe import Markup
 
 from analysis import formats, versions
 from analysis.names import Names
-from analysis.report import spread
+from analysis.report import others, spread
 from analysis.report.answer import answer
 from analysis.report.costs import COSTS
 from analysis.report.figures import Drawn, Links, caption
@@ -40,6 +41,7 @@ SECTIONS = {
     "ablations": "Ablations",
     "training": "Training",
     "claims": "The paper's claims",
+    "others": "Others' results",
     "data": "Data",
     "runs": "Runs",
     "provenance": "Provenance",
@@ -105,6 +107,7 @@ def _texts(tables: Tables, names: Names) -> Context:
         "claim_notes": claims.NOTES,
         "data_table": None if tables.data is None else _prepared(tables.data, names),
         "data_notes": prepared.NOTES,
+        "others": None if tables.others is None else others.printed(tables.others),
         "version_notes": versions.notes(tables.runs),
         "origins": None if tables.origins is None else origins.origins(tables.origins),
         "percent": formats.percent,
@@ -182,6 +185,7 @@ def _render(context: Context) -> str:
         "training": not context["figures"].get("Training"),
         "claims": context["claims"] is None,
         "data": context["data_table"] is None,
+        "others": context["others"] is None,
     }
     own = {
         "sections": {name: title for name, title in SECTIONS.items() if not empty.get(name)},
@@ -236,6 +240,9 @@ if "snakemake" in globals():
     captions = Path("workflow/report")
     figures = [figure(row, page.parent, captions, study) for row in params["figures"]]
     names = Names.read(inputs.names)
-    html = build(study, Tables.read(present), names, figures, table_links(page.parent))
+    tables = Tables.read(present)
+    if inputs.others:
+        tables = replace(tables, others=others.read_others(inputs.others))
+    html = build(study, tables, names, figures, table_links(page.parent))
     with writing(page):
         page.write_text(html, encoding="utf-8")

@@ -15,10 +15,9 @@ from lorasb.config.read import names, unknown
 from lorasb.errors import UserError
 from lorasb.files import check_readable
 from lorasb.study.cells import COLUMNS
-from lorasb.study.paths import CELL, TABLES, coordinates
-from lorasb.tidy.read import read_csv
+from lorasb.study.paths import CELL, RELEASED, TABLES, coordinates
+from lorasb.tidy.read import read_csv, tables_of
 
-RELEASED = "results/published/{study}/tables"
 NUMBERS = ["effect", "low", "high"]
 CLAIM = ["source", "claim", "test", "model", "task", "rank", "verdict", *NUMBERS, "n", "unit"]
 
@@ -43,19 +42,8 @@ def show(what: str, /) -> None:
     sys.stdout.write(text + "\n")
 
 
-def _tables(study: str) -> Path:
-    folders = [Path(pattern.format(study=study)) for pattern in (TABLES, RELEASED)]
-    found = next((folder for folder in folders if (folder / "runs.csv").exists()), None)
-    if found is None:
-        raise UserError(
-            f"{folders[0]}: no tables, and none released; run "
-            f"`snakemake --cores all --config study={study}` first"
-        )
-    return found
-
-
 def _study(study: str) -> str:
-    path = _tables(study) / "accuracy.md"
+    path = tables_of(study) / "accuracy.md"
     check_readable(path)
     return f"{path}\n\n{path.read_text(encoding='utf-8').strip()}"
 
@@ -64,7 +52,7 @@ def _cell(path: str) -> str:
     found = coordinates(path.removeprefix("./"))
     if "seed" not in found or "lr" not in found:
         raise UserError(f"{path}: no folder of a cell; those are {CELL}")
-    tables = _tables(found["study"])
+    tables = tables_of(found["study"])
     runs = read_csv(tables / "runs.csv", COLUMNS)
     run = _rows(runs, found)
     if run.empty:

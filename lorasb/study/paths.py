@@ -17,6 +17,7 @@ GRADIENT_PROBES = "results/{study}/probes/{model}/{task}.csv"
 SPECTRA = "results/{study}/spectra/{model}/{task}.csv"
 TABLES = "results/{study}/tables"
 FIGURES = "results/{study}/figures"
+RELEASED = "results/published/{study}/tables"
 PAGE = "results/{study}/report.html"
 PATTERNS = (
     *(CELL, DATA, GRADIENT, GRADIENT_FACTORS, WEIGHT_FACTORS),

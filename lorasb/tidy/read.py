@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from lorasb.errors import UserError, one_line
 from lorasb.files import AGAIN, check_readable
+from lorasb.study.paths import RELEASED, TABLES
 
 
 def read_csv(
@@ -49,6 +50,24 @@ def read_parquet(path: Path, columns: Sequence[str] = ()) -> pd.DataFrame:
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"{path}: no complete parquet file ({one_line(error)}); {AGAIN}") from error
     return _with_columns(table, path, columns)
+
+
+def tables_of(study: str) -> Path:
+    """The folder of a study's tables: of its runs here, else of its release.
+
+    Raises
+    ------
+    UserError
+        If there is neither.
+    """
+    folders = [Path(pattern.format(study=study)) for pattern in (TABLES, RELEASED)]
+    found = next((folder for folder in folders if (folder / "runs.csv").exists()), None)
+    if found is None:
+        raise UserError(
+            f"{folders[0]}: no tables, and none released; run "
+            f"`snakemake --cores all --config study={study}` first"
+        )
+    return found
 
 
 def _with_columns(table: pd.DataFrame, path: Path, columns: Sequence[str]) -> pd.DataFrame:

@@ -29,6 +29,11 @@ def rates_of_page(wildcards):
     return expand(INPUTS["rates"], study=wildcards.study) if selects else []
 
 
+def others_of_page(wildcards):
+    """Results of PEFT's method_comparison and of lm-evaluation-harness that stand beside."""
+    return sorted(map(str, Path(f"resources/others/{wildcards.study}").glob("*.json")))
+
+
 def sweep_of_page(wildcards):
     """The sweep that there is, this folder's or the released one. No input: nothing runs for it."""
     folders = [paths.TABLES, "results/published/{study}/tables"]

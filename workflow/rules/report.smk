@@ -13,6 +13,7 @@ rule report_page:
         counts=INPUTS["counts"],
         origins=INPUTS["origins"],
         rates=rates_of_page,
+        others=others_of_page,
         files=files_of_page,
     output:
         page=paths.PAGE,

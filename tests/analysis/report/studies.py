@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from analysis.names import COLUMNS, Names
 from analysis.report.inputs import Tables
+from analysis.report.others import read_others
 from analysis.tables.claims import ledger
 from analysis.tables.paired_differences import paired_differences
 from tests.analysis import conftest as made
@@ -17,6 +19,7 @@ from tests.analysis.conftest import MODEL, NAMES, NAMES_TABLE
 
 BASE = 690_000  # numbers of the synthetic model
 LARGE = ("large", "Large-7B", 7_000_000_000, 200)  # model, label, numbers, times the model's widths
+OTHERS = Path(__file__).with_name("results_of_others")
 FAILED = {"task": "world", "variant": "lora", "seed": 1}
 
 Method = tuple[str, int, int, int, float, float]
@@ -46,6 +49,7 @@ def page_tables(found: made.Tables, *, fail: bool = True, resamples: int = 99) -
         origins=origins(runs),
         rates=found.selected,
         sweep=found.sweep,
+        others=read_others(sorted(OTHERS.glob("*.json"))),
     )
 
 

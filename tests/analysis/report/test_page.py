@@ -80,10 +80,19 @@ def test_every_section_is_there_and_named_by_its_heading(html):
 
 
 def test_what_a_study_does_not_have_has_no_section(study):
-    bare = replace(study, claims=None, data=None, counts=None, origins=None, rates=None, sweep=None)
+    bare = replace(
+        study,
+        claims=None,
+        data=None,
+        counts=None,
+        origins=None,
+        rates=None,
+        sweep=None,
+        others=None,
+    )
     page = Page(build("tiny", bare, NAMES))
     kept = [attributes["id"] for tag, attributes in page.tags if tag == "section"]
-    gone = {"directions", "ablations", "training", "claims", "data"}
+    gone = {"directions", "ablations", "training", "claims", "data", "others"}
     assert kept == ["decide", *(name for name in SECTIONS if name not in gone)]
 
 
