@@ -126,6 +126,7 @@ def serve(run: Command, modules: Sequence[str]) -> None:
         while True:
             ready, _, _ = select.select([door, ended, sys.stdin], [], [])
             if sys.stdin in ready:
+                os.close(ends)
                 return
             if ended in ready:
                 ended.recv(SIZE)
