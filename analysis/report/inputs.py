@@ -10,10 +10,34 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.tidy import read
+from analysis.report.sections import origins
+from analysis.tables import accuracy, claims, costs, prepared_data
+from analysis.tables.learning_rates import RATES
+from analysis.tables.paired_differences import ITEMS
+from analysis.tidy import POINT, read
 
 LATER = ["low_tasks", "high_tasks", "detectable", "p_equivalent"]
-LOSSES = ["model", "task", "variant", "rank", "seed", "step"]
+CELL = [*POINT, "seed"]
+PAIRED = [
+    *("model", "task", "variant_a", "rank_a", "variant_b", "rank_b", "difference", "low", "high"),
+    *("p_value", "p_holm", "items", "seeds", "verdict"),
+]
+COUNTS = [
+    *("model", "label", "variant", "rank", "base_parameters", "base_bytes", "trainable_parameters"),
+    *("stored_bytes", "shared_bytes", "optimizer_state_bytes"),
+]
+NEEDS = {
+    "runs": [*accuracy.RUNS, *costs.RUNS, "lr"],
+    "per_item": ITEMS,
+    "losses": [*CELL, "step"],
+    "paired": PAIRED,
+    "claims": claims.COLUMNS,
+    "data": prepared_data.DATA,
+    "counts": COUNTS,
+    "origins": [*CELL, "folder", "cell_hash", "predictions_sha256", *origins.COLUMNS],
+    "rates": RATES,
+    "sweep": [*POINT, "lr", "metric", "score"],
+}
 
 
 @dataclass(frozen=True)
@@ -39,9 +63,18 @@ class Tables:
 
     @classmethod
     def read(cls, paths: Mapping[str, Path]) -> Tables:
-        """Read the files; `paths` has a path for each table that there is."""
-        columns = {"losses": LOSSES}
-        found = {name: read(path, columns.get(name)) for name, path in paths.items()}
+        """Read the files; `paths` has a path for each table that there is.
+
+        Raises
+        ------
+        TableError
+            If one is missing, damaged, or lacks a column of `NEEDS`.
+        """
+        # losses have a row a step: the rest of them is not held
+        columns = {"losses": NEEDS["losses"]}
+        found = {
+            name: read(path, columns.get(name), needs=NEEDS[name]) for name, path in paths.items()
+        }
         paired, items = found.pop("paired"), found.pop("per_item")
         return cls(
             paired=_with(paired, {"set": ""} | dict.fromkeys(LATER, np.nan)).fillna({"set": ""}),
