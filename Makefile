@@ -27,19 +27,14 @@ test: install  ## all tests
 	$(PYTEST)
 
 lint: install  ## formatting, lint, types
-	ruff format --check lorasb analysis tests
-	ruff check lorasb analysis tests
+	ruff format --check lorasb analysis workflow tests
+	ruff check lorasb analysis workflow tests
 	mypy
 	snakefmt --check Snakefile workflow
 	snakemake --lint
 
 run: install  ## run the study of config/config.yaml, or STUDY=name, to its page
 	snakemake --cores $(CORES) --config study=$(STUDY)
-	@echo
-	@echo "Done. Open:"
-	@echo "  results/$(STUDY)/report.html            the answer, a budget, every table and figure"
-	@echo "  results/$(STUDY)/tables/accuracy.md     scores by method, rank and task"
-	@echo "  results/$(STUDY)/figures/               the figures as PDF and PNG"
 
 report: install  ## write the page of that study, with what is missing for it
 	snakemake --cores $(CORES) results/$(STUDY)/report.html --config study=$(STUDY)
@@ -50,7 +45,6 @@ report-workflow: install  ## write Snakemake's own report of that study: which r
 
 sweep: install  ## choose the learning rates of that study that are not committed
 	snakemake --cores $(CORES) sweep --config study=$(STUDY)
-	@echo "Read results/$(STUDY)/tables/selected_lr.tsv, then copy it to config/studies/$(STUDY).selected_lr.tsv"
 
 clean:  ## remove results, logs and the workflow's state; keeps .venv and results/published
 	rm -rf .snakemake logs

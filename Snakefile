@@ -34,6 +34,11 @@ onstart:
     start_service()
 
 
+onsuccess:
+    for line in after_success():
+        logger.info(line)
+
+
 onerror:
     for line in after_failure():
         logger.error(line)

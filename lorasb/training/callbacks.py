@@ -84,7 +84,9 @@ class StopOnNan(TrainerCallback):
 
 
 class Progress(ProgressCallback):
-    """Trainer's progress bar without a printed line for each step."""
+    """Trainer's progress bar with the loss in it, and no printed line for each step."""
 
     def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Print nothing."""
+        """Keep the loss for the next time that the bar is drawn."""
+        if self.training_bar is not None and "loss" in kwargs["logs"]:
+            self.training_bar.set_postfix(loss=f"{kwargs['logs']['loss']:.4g}", refresh=False)

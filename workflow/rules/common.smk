@@ -4,6 +4,7 @@ import csv
 import math
 import os
 import sys
+import time
 from pathlib import Path
 
 from lorasb.config.read import check, load_config, unknown
@@ -14,6 +15,7 @@ from lorasb.study import compared, hashes, memory, paths
 from lorasb.study.rates import all_chosen, at_an_edge, selected_rates_path
 from lorasb.study.study import Study, refuse_foreign
 from snakemake.exceptions import WorkflowError
+from terminal import take_over  # beside this file
 from snakemake.logging import logger
 
 
@@ -39,6 +41,7 @@ STUDY = checked(Study.load, config["study"])
 # after this. Only a sweep can do without learning rates; jobs in a process of their own were checked.
 SWEEPS = any(word == "sweep" or word.endswith("selected_lr.tsv") for word in sys.argv)
 if workflow.is_main_process:
+    take_over(logger, workflow.output_settings)
     for word in sys.argv:
         checked(refuse_foreign, os.path.relpath(word))
     if SWEEPS:
@@ -232,6 +235,7 @@ def results_of(split, tidy):
     return files
 
 
+BEGAN = time.time()
 SERVICE = []  # ends when nothing holds it
 
 
@@ -252,6 +256,20 @@ def after_failure():
             "Once that is mended, the same command goes on. For tables without those cells: snakemake "
             f"--cores all {target}--config study={STUDY.name} on_failure=report"
         )
+
+
+def after_success():
+    """What a run that ended well says last: its table and the files to open."""
+    tables = Path(paths.TABLES.format(study=STUDY.name))
+    if SWEEPS:
+        yield (
+            f"Read {tables}/selected_lr.tsv, then copy it to {selected_rates_path(STUDY.name)}"
+        )
+    page = Path(paths.PAGE.format(study=STUDY.name))
+    if page.exists() and page.stat().st_mtime > BEGAN:
+        yield f"\n{(tables / 'accuracy.md').read_text(encoding='utf-8')}"
+        yield f"  {page}: the answer, a budget, every table and figure"
+        yield f"  {tables}, {paths.FIGURES.format(study=STUDY.name)}: each of them as a file"
 
 
 def figures_of_sweep(wildcards):
