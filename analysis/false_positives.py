@@ -4,6 +4,8 @@
 tables, and prints a table for each. Two labels are given to disjoint halves of one method's seeds,
 at random, and test items are drawn anew, with replacement: what is called different then is a
 false positive. With one seed a side the test knows of other items only, and calls seeds different.
+With `--seeds N` each side has N of the seeds, drawn with replacement, as a study of N seeds would
+have them if there were no others.
 """
 
 from __future__ import annotations
@@ -11,9 +13,11 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from analysis import stats
@@ -21,14 +25,19 @@ from analysis.names import Names
 from analysis.tables.paired_differences import ITEMS
 from analysis.tidy import POINT, groups, read, rows, writing
 
-DRAWS = 200  # A/A tests of each method and task
-RESAMPLES = 999  # of each test
 COLUMNS = [*POINT, "set", "seeds", "items", "tests", "interval", "p_value", "both"]
 
 
-def false_positives(
-    items: pd.DataFrame, rng: np.random.Generator, draws: int = DRAWS, resamples: int = RESAMPLES
-) -> pd.DataFrame:
+@dataclass(frozen=True)
+class Draws:
+    """A/A tests of each method and task, the resamples of each; seeds a side, 0 for halves."""
+
+    tests: int = 200
+    resamples: int = 999
+    seeds: int = 0
+
+
+def false_positives(items: pd.DataFrame, rng: np.random.Generator, draws: Draws) -> pd.DataFrame:
     """One row a model, task, evaluation set, variant and rank with two seeds or more.
 
     `seeds` is their number on each side; `interval`, `p_value` and `both` are shares of the tests
@@ -39,33 +48,41 @@ def false_positives(
     found = []
     for key, part in groups(items, [*POINT, "set", "metric"]):
         *names, metric = key
-        seeds = part["seed"].nunique() // 2
-        if seeds:
-            tests = pd.DataFrame(_tests(part, metric, rng, draws, resamples))
-            shares = tests.mean().to_dict()
-            facts = {"seeds": seeds, "items": part["item"].nunique(), "tests": draws}
-            found.append(dict(zip(COLUMNS, names, strict=False)) | facts | shares)
+        if part["seed"].nunique() > 1:
+            seeds = draws.seeds or part["seed"].nunique() // 2
+            tests = pd.DataFrame(_tests(part, metric, rng, draws))
+            facts = {"seeds": seeds, "items": part["item"].nunique(), "tests": draws.tests}
+            point = dict(zip(COLUMNS, names, strict=False))
+            found.append(point | facts | tests.mean().to_dict())
     return pd.DataFrame(found, columns=COLUMNS)
 
 
 def _tests(
-    items: pd.DataFrame, metric: str, rng: np.random.Generator, draws: int, resamples: int
+    items: pd.DataFrame, metric: str, rng: np.random.Generator, draws: Draws
 ) -> Iterator[dict[str, bool]]:
     by_seed = [group.set_index("item").sort_index() for _, group in items.groupby("seed")]
-    number, half = len(by_seed[0]), len(by_seed) // 2
-    for _ in range(draws):
-        order, chosen = rng.permutation(len(by_seed)), rng.integers(number, size=number)
+    number = len(by_seed[0])
+    for _ in range(draws.tests):
+        chosen = rng.integers(number, size=number)
         a, b = (
             pd.concat(
                 by_seed[place].iloc[chosen].assign(seed=seed, item=np.arange(number))
                 for seed, place in enumerate(places)
             )
-            for places in (order[:half], order[half : 2 * half])
+            for places in _sides(len(by_seed), draws.seeds, rng)
         )
-        test = stats.paired_difference(a, b, metric, rng, resamples)
+        test = stats.paired_difference(a, b, metric, rng, draws.resamples)
         outside = test.low > 0 or test.high < 0
         small = test.p_value < stats.LEVEL
         yield {"interval": outside, "p_value": small, "both": outside and small}
+
+
+def _sides(number: int, seeds: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    """Places of seeds, (2, seeds): halves that have none in common, or so many drawn for each."""
+    if seeds:
+        return rng.integers(number, size=(2, seeds))
+    half = number // 2
+    return rng.permutation(number)[: 2 * half].reshape(2, half)
 
 
 def printed(table: pd.DataFrame, names: Names) -> pd.DataFrame:
@@ -93,13 +110,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="analysis.false_positives", description=__doc__)
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER")
     parser.add_argument("--csv", type=Path, help="a file for the shares of each method")
-    parser.add_argument("--draws", type=int, default=DRAWS, help="tests of each method")
+    parser.add_argument("--draws", type=int, default=Draws.tests, help="tests of each method")
+    parser.add_argument("--seeds", type=int, default=0, help="so many a side, with replacement")
     options = parser.parse_args(arguments)
-    tables = []
+    draws, tables = Draws(options.draws, seeds=options.seeds), []
     for folder in options.folders:
         rng = np.random.default_rng(0)
         items = read(folder / "items.parquet", needs=ITEMS)
-        table = false_positives(items, rng, options.draws)
+        table = false_positives(items, rng, draws)
         tables.append(table.assign(folder=str(folder)))
         text = printed(table, Names.read(folder / "names.csv"))
         sys.stdout.write(f"{folder}\n\n{text.to_markdown(index=False)}\n\n")

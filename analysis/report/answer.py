@@ -105,9 +105,8 @@ def _limits(tables: Tables, found: list[Pair], names: Names) -> str:
     if smallest:
         said.append(
             "to be told apart with a probability of 80 %, a true difference must be "
-            f"{formats.percent(median(smallest))} points, the median of {len(found)} comparisons "
-            f"({formats.percent(min(smallest))} to {formats.percent(max(smallest))}); smaller ones "
-            "may be there unseen"
+            f"{formats.percent(median(smallest))} points or more in half of the {len(found)} "
+            "comparisons, and larger in the others"
         )
     edges = 0 if tables.rates is None else int((tables.rates["edge"] != "none").sum())
     if edges:

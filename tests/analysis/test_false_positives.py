@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.false_positives import false_positives, main, printed
+from analysis.false_positives import Draws, false_positives, main, printed
 from analysis.tidy import TableError
 from tests.analysis.conftest import NAMES, NAMES_TABLE
 
@@ -27,8 +27,8 @@ def made(accuracies: list[float], items: int = 80, variant: str = "lora") -> pd.
     return pd.concat(runs, ignore_index=True)
 
 
-def outcome(items: pd.DataFrame) -> pd.Series:
-    return false_positives(items, np.random.default_rng(0), TESTS, 199).iloc[0]
+def outcome(items: pd.DataFrame, seeds: int = 0) -> pd.Series:
+    return false_positives(items, np.random.default_rng(0), Draws(TESTS, 199, seeds)).iloc[0]
 
 
 def test_seeds_that_are_alike_are_called_different_in_one_of_twenty_tests_at_most():
@@ -48,6 +48,13 @@ def test_with_several_seeds_it_does_not():
     assert outcome(made([0.5, 0.8, 0.95, 0.55, 0.85, 0.9]))["both"] <= 0.05 + NOISE
 
 
+def test_seeds_may_be_drawn_with_replacement():
+    items = made([0.5, 0.8, 0.95])
+    found = outcome(items, seeds=3)
+    assert found["seeds"] == 3
+    assert found["both"] <= 0.05 + NOISE
+
+
 def test_runs_that_are_the_same_never_differ():
     items = made([0.7])
     found = outcome(pd.concat([items, items.assign(seed=1)]))
@@ -58,7 +65,7 @@ def test_methods_with_one_seed_are_left_out_and_shares_are_pooled():
     items = pd.concat(
         [made([0.7]), made([0.6, 0.9], variant="full"), made([0.6, 0.9], variant="x")]
     )
-    table = false_positives(items, np.random.default_rng(0), 10, 99)
+    table = false_positives(items, np.random.default_rng(0), Draws(10, 99))
     assert list(table["variant"]) == ["full", "x"]
     text = printed(table, NAMES)
     assert list(text["Tests"]) == [20]
