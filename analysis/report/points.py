@@ -79,6 +79,12 @@ def score_names(runs: pd.DataFrame, names: Names) -> dict[str, str]:
     return ({MEAN: f"Mean over {len(tasks)} tasks"} if len(tasks) > 1 else {}) | tasks
 
 
+def label(row: Any, names: Names, *, several: bool) -> str:
+    """What a reader sees for a row's variant and rank, with its model where there are several."""
+    method = names.label(row.variant, row.rank)
+    return f"{method}, {names.model(row.model)}" if several else method
+
+
 def shape_names(tables: Tables) -> dict[str, str]:
     """Whose costs a reader may look at: the study's own, then the models of the closed forms."""
     own = tables.runs["model"].unique()
@@ -99,14 +105,13 @@ def points(tables: Tables, names: Names) -> list[Point]:
     own = tables.runs[["model", "variant", "rank"]].drop_duplicates()
     for row in rows(formats.by_variant(own, names, first=["model"])):
         key = (row.model, row.variant, row.rank)
-        label = names.label(row.variant, row.rank)
         found.append(
             Point(
                 key="-".join(map(str, key)),
                 model=row.model,
                 variant=row.variant,
                 rank=row.rank,
-                label=f"{label}, {names.model(row.model)}" if several else label,
+                label=label(row, names, several=several),
                 color=looks[row.variant].color,
                 path=marks.path(looks[row.variant]),
                 scores=scores.get(key, {}),

@@ -8,26 +8,28 @@ from analysis import formats, stats
 from analysis.edges import EDGES
 from analysis.names import Names
 from analysis.report import charts
+from analysis.report.points import label
 from analysis.tidy import POINT, rows
 
 
 def chart(sweep: pd.DataFrame, rates: pd.DataFrame | None, names: Names) -> charts.SPEC:
     """A panel a method and rank, a line a task; rates at which every run failed are left out."""
     chosen = {} if rates is None else {tuple(row[:4]): row for row in rows(_keyed(rates))}
+    several = sweep["model"].nunique() > 1
     means = stats.score_means(sweep.dropna(subset=["score"]), [*POINT, "lr"])
     lines = []
     for row in rows(formats.by_variant(means, names, first=["model"])):
         mark = chosen.get((row.model, row.task, row.variant, row.rank))
         here = mark if mark and mark.lr == row.lr else None
-        label, task = names.label(row.variant, row.rank), names.task(row.task)
+        method, task = label(row, names, several=several), names.task(row.task)
         lines.append(
             {
-                "label": label,
+                "label": method,
                 "task": task,
                 "lr": float(row.lr),
                 "mean": 100 * row.mean,
                 "mark": ("chosen" if here.edge == "none" else "edge") if here else "",
-                "tip": f"{label}, {task}, rate {row.lr}: {formats.score(row)}",
+                "tip": f"{method}, {task}, rate {row.lr}: {formats.score(row)}",
             }
         )
     table = pd.DataFrame(lines)
@@ -36,11 +38,12 @@ def chart(sweep: pd.DataFrame, rates: pd.DataFrame | None, names: Names) -> char
 
 def table(rates: pd.DataFrame, names: Names) -> pd.DataFrame:
     """A row a method and rank, a column a task: the chosen rate, its score, whether at an edge."""
+    several = rates["model"].nunique() > 1
     lines: dict[str, dict[str, str]] = {}
     for row in rows(formats.by_variant(rates, names, first=["model"])):
         edge = "" if row.edge == "none" else f", {EDGES[row.edge]}"
         text = f"{row.lr} ({formats.percent(row.score)}{edge})"
-        lines.setdefault(names.label(row.variant, row.rank), {})[names.task(row.task)] = text
+        lines.setdefault(label(row, names, several=several), {})[names.task(row.task)] = text
     columns = list(dict.fromkeys(names.task(task) for task in rates["task"]))
     found = pd.DataFrame.from_dict(lines, orient="index", columns=columns).fillna(formats.MISSING)
     return found.rename_axis("Method").reset_index()

@@ -68,6 +68,17 @@ def test_rates_name_the_edge_of_their_grid(study):
     assert shown.count("lowest tried") + shown.count("highest tried") == len(edges) > 0
 
 
+def test_rates_of_two_models_stand_apart(study):
+    two = pd.concat([study.rates, study.rates.assign(model="other", lr="9e-9")])
+    table = rates.table(two, NAMES)
+    assert len(table) == 2 * len(rates.table(study.rates, NAMES))
+    others = table[table["Method"].str.endswith(", other")]
+    assert others["World"].str.startswith("9e-9").all()
+    swept = pd.concat([study.sweep, study.sweep.assign(model="other")])
+    (data,) = rates.chart(swept, two, NAMES)["datasets"].values()
+    assert len({line["label"] for line in data}) == len(table)
+
+
 def test_curves_have_a_mark_at_each_chosen_rate(study):
     spec = rates.chart(study.sweep, study.rates, NAMES)
     (data,) = spec["datasets"].values()
