@@ -104,9 +104,9 @@ def _limits(tables: Tables, found: list[Pair], names: Names) -> str:
     smallest = [pair.detectable for pair in found]
     if smallest:
         said.append(
-            "to be told apart with a probability of 80 %, a true difference must be "
-            f"{formats.percent(median(smallest))} points or more in half of the {len(found)} "
-            "comparisons, and larger in the others"
+            f"in half of the {len(found)} comparisons a true difference of "
+            f"{formats.percent(median(smallest))} points is told apart with a probability of 80 % "
+            "or more, in the others only a larger one"
         )
     edges = 0 if tables.rates is None else int((tables.rates["edge"] != "none").sum())
     if edges:
