@@ -8,6 +8,8 @@ Shapes are (out, in) = (m, n) of the adapted weights; r is the rank.
 | lora    | r (m + n)    | r (m + n)       |
 | dora    | r (m + n) + m| r (m + n) + m   |
 | pissa   | r (m + n)    | 2 r (m + n)     |
+| mica    | r n          | r (m + n)       |
+| shira   | r (m + n)    | 3 r (m + n)     |
 | lora-pro| r (m + n)    | r (m + n)       |
 | lora-xs | r^2          | r^2             |
 | lora-sb | r^2          | r^2 + r (m + n) |
@@ -93,6 +95,18 @@ def pissa(shapes: Shapes, rank: int) -> Counts:
     return replace(counts, stored=2 * counts.trainable)
 
 
+def mica(shapes: Shapes, rank: int) -> Counts:
+    """MiCA (arXiv 2604.01694): A (r, n) trained, B (m, r) kept as it is."""
+    trained = sum(rank * n for _, n in fitting(shapes, rank))
+    return Counts(trainable=trained, stored=lora(shapes, rank).stored)
+
+
+def shira(shapes: Shapes, rank: int) -> Counts:
+    """SHiRA (arXiv 2406.13175): as many entries as LoRA's, each kept with its row and column."""
+    trained = lora(shapes, rank).trainable
+    return Counts(trainable=trained, stored=3 * trained)
+
+
 def lora_pro(shapes: Shapes, rank: int) -> Counts:
     """LoRA-Pro (arXiv 2407.18242), full form: LoRA, with moments as large as the weights."""
     moments = sum(2 * m * n for m, n in fitting(shapes, rank))
@@ -119,7 +133,9 @@ FAMILIES: dict[str, Callable[[Shapes, int], Counts]] = {
     "lora-pro": lora_pro,
     "lora-sb": lora_sb,
     "lora-xs": lora_xs,
+    "mica": mica,
     "pissa": pissa,
+    "shira": shira,
 }
 
 

@@ -53,7 +53,7 @@ class Method(ABC):
     version: ClassVar[int] = 1
     # what the workflow must compute first: "gradient", "gradient_factors", "weight_factors"
     needs: ClassVar[frozenset[str]] = frozenset()
-    has_rank: ClassVar[bool] = True
+    has_rank: bool = True
     trains: ClassVar[bool] = True
     # its arguments: name -> JSON schema of the value, with a `default` where it may be left out
     keys: ClassVar[dict[str, Any]] = {}

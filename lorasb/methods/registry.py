@@ -36,6 +36,8 @@ class Variant:
     arguments: config.Data
     # training samples of the gradient; None: as many as the study says
     samples: int | None
+    # learning rates that a sweep tries where its study states none
+    rates: tuple[str, ...]
     method: Method
 
     @property
@@ -108,4 +110,5 @@ def _variant(name: str, data: config.Data) -> Variant:
             )
     except UserError as error:
         raise UserError(f"{config.variant_file(name)}: {name}: {error}") from error
-    return Variant(name, data["label"], data["method"], arguments, samples, method)
+    rates = tuple(data.get("rates", ()))
+    return Variant(name, data["label"], data["method"], arguments, samples, rates, method)

@@ -299,9 +299,10 @@ class Study:
 
     def _swept_rates(self, variant: str) -> list[str]:
         assert self.sweep is not None
-        if variant not in self.sweep["learning_rates"]:
+        rates = self.sweep["learning_rates"].get(variant, self.variants[variant].rates)
+        if not rates:
             raise UserError(f"{self.path}: sweep.learning_rates has no entry for '{variant}'")
-        return list(self.sweep["learning_rates"][variant])
+        return list(rates)
 
     def _task_settings(self, own: Data) -> dict[str, Data]:
         unknown = sorted(set(own) - set(self.tasks))

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from lorasb.errors import UserError, one_line, remake
 from lorasb.files import read_json, write_json
-from lorasb.methods.counts import FAMILIES, fitting
+from lorasb.methods.counts import FAMILIES
 from lorasb.methods.method import Context, Method, Network
-from lorasb.methods.peft.options import RANK, refuse_options
+from lorasb.methods.peft.options import RANK, SEED, refuse_options, takes_rank, with_values
 
 if TYPE_CHECKING:
     import torch
@@ -19,38 +19,45 @@ if TYPE_CHECKING:
 
     from lorasb.methods.counts import Counts
 
-
+# what the argument `counts` says where no closed form is worth it
+BUILT = "built"
 # options of PEFT's configurations that leave out some of the layers that targets name
 LEAVE_OUT = ("exclude_modules", "layers_to_transform", "layers_pattern")
 
 
 class PeftMethod(Method):
-    """A PEFT tuner. Arguments: `config` (class name), `options`, `counts` (closed form)."""
+    """A PEFT tuner. Arguments: `config` (class name), `options`, `counts`.
+
+    The last is a closed form, or "built": counted in a tuner around weights of the same shapes.
+    """
 
     keys: ClassVar = {
         "config": {"type": "string"},
         "options": {"type": "object"},
-        "counts": {"enum": list(FAMILIES)},
+        "counts": {"enum": [*FAMILIES, BUILT]},
     }
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
         if "config" in arguments:
             refuse_options(arguments["config"], self.options)
+            self.has_rank = takes_rank(self.options)
 
     @property
     def options(self) -> dict[str, Any]:
-        """What the YAML tells PEFT's config class; "rank" stands for the cell's rank."""
+        """What the YAML tells PEFT's config class; "rank" and "seed" stand for the cell's."""
         return dict(self.arguments.get("options", {}))
 
     def peft_config(self, context: Context) -> PeftConfig:
         """The tuner's configuration for one cell."""
         import peft
 
+        from lorasb.seeding import derive_seed
+
         name = self.arguments["config"]
-        options = {
-            key: context.rank if value == RANK else value for key, value in self.options.items()
-        }
+        # libraries below PEFT take 32 bits
+        seed = derive_seed(context.seed, "adapter") % 2**32
+        options = with_values(self.options, {RANK: context.rank, SEED: seed})
         try:
             return getattr(peft, name)(**shared_options(context), **options)
         except (TypeError, ValueError) as error:
@@ -75,7 +82,7 @@ class PeftMethod(Method):
         from lorasb.seeding import derive_seed
 
         shapes = target_shapes(model, context.target_modules, context.task_head)
-        fitting(self.adapted(shapes), context.rank)
+        self.count(shapes, context.rank, 0)  # refuses a rank that does not fit
         hold_in_float32(model, context.task_head)
         wrap = attach_moved if starts_in_weight(self.options) else peft.get_peft_model
         with torch.random.fork_rng():
@@ -157,9 +164,12 @@ class PeftMethod(Method):
         return found
 
     def count(self, shapes: Mapping[str, tuple[int, int]], rank: int, base_params: int) -> Counts:
-        """The closed form that the YAML names."""
+        """The closed form that the YAML names, or what a tuner around such weights has."""
         from lorasb.methods import counts
+        from lorasb.methods.peft.built import count_built
 
+        if self.arguments["counts"] == BUILT:
+            return count_built(self, self.adapted(shapes), rank)
         return counts.family(self.arguments["counts"])(self.adapted(shapes), rank)
 
     def adapted(self, shapes: Mapping[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:

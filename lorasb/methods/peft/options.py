@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,8 @@ from lorasb.errors import UserError
 from lorasb.kept import kept
 
 RANK = "rank"  # stands for the cell's rank
+SEED = "seed"  # stands for a seed that follows from the cell's
+WORDS = (RANK, SEED)
 # what is trained besides or in place of a model's targets, which counts do not know
 SET_ELSEWHERE = {
     *("target_modules", "target_parameters", "trainable_token_indices"),
@@ -24,40 +27,64 @@ def refuse_options(config: str, options: Mapping[str, Any]) -> None:
     ------
     UserError
         If PEFT has no such class or the class no such argument, if a value has the wrong type or
-        lets an adapter do nothing, or if nothing takes the cell's rank.
+        lets an adapter do nothing, or if nothing takes the cell's rank though the class has one.
     """
     classes = config_classes()
-    if config not in classes:
-        raise UserError(f"arguments.config: {unknown('class of PEFT', config, sorted(classes))}")
+    tuners = [name for name, one in classes.items() if "peft_type" in one]
+    if config not in tuners:
+        raise UserError(f"arguments.config: {unknown('class of PEFT', config, sorted(tuners))}")
     known = classes[config]
+    _refuse_values(known, options, "arguments.options")
     for name, value in options.items():
-        if name not in known:
-            raise UserError(f"arguments.options: {unknown('argument', name, sorted(known))}")
-        fault = _misfit(known[name], value) or _no_use(name, value)
-        if fault and value != RANK:
-            raise UserError(f"arguments.options.{name}: {value!r} {fault}")
-    if not any(value == RANK for name, value in options.items() if "alpha" not in name):
+        if isinstance(value, dict):  # a configuration inside
+            for inner in classes.keys() & set(re.findall(r"\w+Config", known[name])):
+                _refuse_values(classes[inner], value, f"arguments.options.{name}")
+    if "r" in known and not takes_rank(options):
         raise UserError(
             f"arguments.options: none but alpha is the word '{RANK}', which stands for the rank of "
             f"a cell; all ranks would train the same, so write r: {RANK}"
         )
 
 
+def takes_rank(options: Mapping[str, Any]) -> bool:
+    """Whether an option besides alpha is the word that stands for the cell's rank."""
+    return any(value == RANK for name, value in options.items() if "alpha" not in name)
+
+
+def with_values(options: Mapping[str, Any], values: Mapping[str, int]) -> dict[str, Any]:
+    """The options, with a cell's values in place of words."""
+    return {
+        key: values[value] if isinstance(value, str) and value in WORDS else value
+        for key, value in options.items()
+    }
+
+
+def _refuse_values(known: Mapping[str, str], options: Mapping[str, Any], where: str) -> None:
+    for name, value in options.items():
+        if name not in known:
+            raise UserError(f"{where}: {unknown('argument', name, sorted(known))}")
+        fault = _misfit(known[name], value) or _no_use(name, value)
+        if fault and value not in WORDS:
+            raise UserError(f"{where}.{name}: {value!r} {fault}")
+
+
 def config_classes() -> dict[str, dict[str, str]]:
-    """The config classes of PEFT: name -> argument -> its annotation."""
-    found: dict[str, dict[str, str]] = kept("peft-configs", None, _find)
+    """PEFT's config classes, those inside others too: name -> argument -> its annotation."""
+    found: dict[str, dict[str, str]] = kept("peft-config-classes", None, _find)
     return found
 
 
 def _find() -> dict[str, dict[str, str]]:
-    from dataclasses import fields
+    from dataclasses import fields, is_dataclass
 
     import peft
+    import peft.tuners.lora
 
     classes = {
         name: one
-        for name, one in vars(peft).items()
-        if isinstance(one, type) and issubclass(one, peft.PeftConfig)
+        for module in (peft, peft.tuners.lora)
+        for name, one in vars(module).items()
+        if isinstance(one, type) and is_dataclass(one) and name.endswith("Config")
     }
     return {
         name: {

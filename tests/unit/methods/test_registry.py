@@ -33,6 +33,8 @@ def peft(config: str = "LoraConfig", counts: str = "lora", **options: object) ->
         ("peft", peft(init_lora_weights="pissa_niter_16")),
         ("peft", peft(alpha_pattern={"q_proj": 2})),
         ("peft", {"config": "LoHaConfig", "options": {"r": "rank", "alpha": 8}, "counts": "lora"}),
+        ("peft", {"config": "IA3Config", "options": {}, "counts": "built"}),
+        ("peft", peft(velora_config={"num_groups": 8})),
     ],
 )
 def test_arguments_that_make_sense_are_taken(method, arguments):
@@ -100,6 +102,9 @@ def test_arguments_that_make_sense_are_taken(method, arguments):
         ("peft", peft(lora_alpha="16"), "lora_alpha: '16' should be a number"),
         ("peft", peft(use_rslora="yes"), "use_rslora: 'yes' should be true or false"),
         ("peft", peft(use_rslora=1), "use_rslora: 1 should be true or false"),
+        ("peft", peft("KasaConfig"), "unknown class of PEFT 'KasaConfig'"),
+        ("peft", peft(kasa_config={"betta": 1}), "options.kasa_config: unknown argument 'betta'"),
+        ("peft", peft(velora_config={"num_groups": "8"}), "num_groups: '8' should be a number"),
         ("peft", peft(bias="some"), "bias: 'some' should be one of ['none', 'all', 'lora_only']"),
     ],
 )
@@ -107,6 +112,21 @@ def test_arguments_that_make_no_sense_are_one_clear_line(method, arguments, mess
     with pytest.raises(UserError, match=re.escape(message)) as caught:
         make_method(method, arguments)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("config", "options", "has_rank"),
+    [
+        ("LoraConfig", LORA, True),
+        ("OFTConfig", {"r": 0, "oft_block_size": "rank"}, True),
+        ("FourierFTConfig", {"n_frequency": "rank"}, True),
+        ("FourierFTConfig", {"n_frequency": 100}, False),
+        ("IA3Config", {}, False),
+    ],
+)
+def test_a_tuner_has_a_rank_where_an_option_takes_it(config, options, has_rank):
+    method = make_method("peft", {"config": config, "options": options, "counts": "built"})
+    assert method.has_rank == has_rank
 
 
 @pytest.mark.parametrize(
