@@ -8,6 +8,7 @@ Shapes are (out, in) = (m, n) of the adapted weights; r is the rank.
 | lora    | r (m + n)    | r (m + n)       |
 | dora    | r (m + n) + m| r (m + n) + m   |
 | pissa   | r (m + n)    | 2 r (m + n)     |
+| lora-fa | r m          | r (m + n)       |
 | mica    | r n          | r (m + n)       |
 | shira   | r (m + n)    | 3 r (m + n)     |
 | lora-pro| r (m + n)    | r (m + n)       |
@@ -95,6 +96,12 @@ def pissa(shapes: Shapes, rank: int) -> Counts:
     return replace(counts, stored=2 * counts.trainable)
 
 
+def lora_fa(shapes: Shapes, rank: int) -> Counts:
+    """LoRA-FA (arXiv 2308.03303): B (m, r) trained, A (r, n) kept as it was drawn."""
+    trained = sum(rank * m for m, _ in fitting(shapes, rank))
+    return Counts(trainable=trained, stored=lora(shapes, rank).stored)
+
+
 def mica(shapes: Shapes, rank: int) -> Counts:
     """MiCA (arXiv 2604.01694): A (r, n) trained, B (m, r) kept as it is."""
     trained = sum(rank * n for _, n in fitting(shapes, rank))
@@ -130,6 +137,7 @@ def lora_sb(shapes: Shapes, rank: int) -> Counts:
 FAMILIES: dict[str, Callable[[Shapes, int], Counts]] = {
     "dora": dora,
     "lora": lora,
+    "lora-fa": lora_fa,
     "lora-pro": lora_pro,
     "lora-sb": lora_sb,
     "lora-xs": lora_xs,

@@ -36,8 +36,6 @@ class NoisyLoraSB(LoraSB):
         import torch
 
         from lorasb.seeding import generator
-        from lorasb.start.factors import factorize
-        from lorasb.start.fill import initialize_lora_sb
         from lorasb.start.gradients import load_gradients
 
         random = generator(context.seed, "noise")
@@ -46,14 +44,7 @@ class NoisyLoraSB(LoraSB):
             + self.noise * torch.randn(gradient.shape, generator=random)
             for name, gradient in load_gradients(context.inputs["gradient"]).items()
         }
-        factors = factorize(
-            steps,
-            context.rank,
-            step="none",
-            svd=context.svd,
-            generator=generator(context.seed, "svd"),
-        )
-        initialize_lora_sb(adapted, factors, context.start_learning_rate, start=self.start)
+        self.fill_from(adapted, context, steps)
 
 
 METHOD = NoisyLoraSB

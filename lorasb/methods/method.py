@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from lorasb.methods.counts import Counts
+    from lorasb.methods.hooks import StepHook
     from lorasb.start.factors import Svd
 
 # what a method may need that starts with an estimated gradient
@@ -44,6 +45,8 @@ class Context:
     task_head: list[str]
     # "gradient", "gradient_factors" or "weight_factors" -> file, as far as the method needs them
     inputs: Mapping[str, Path]
+    # optimiser steps of the whole run
+    steps: int = 0
 
 
 class Method(ABC):
@@ -100,3 +103,11 @@ class Method(ABC):
 
         trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         return torch.optim.AdamW(trained, lr=learning_rate, weight_decay=weight_decay)
+
+    def hooks(self, model: Network) -> list[StepHook]:
+        """What is done around the steps of training; of a model that `attach` made."""
+        return []
+
+    def penalty(self, model: Network) -> torch.Tensor | None:
+        """What is added to the loss of each step, a number that depends on the parameters."""
+        return None

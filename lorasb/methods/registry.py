@@ -20,6 +20,7 @@ _METHODS = {
     "full": "full",
     "lora-pro": "lora_pro.method",
     "lora-sb": "lora_sb",
+    "lora-sb-gradient": "lora_sb_gradient",
     "lora-sb-noise": "lora_sb_noise",
     "lora-xs": "lora_xs",
     "peft": "peft.method",

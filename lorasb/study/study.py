@@ -108,10 +108,12 @@ class Study:
     @property
     def largest_rank(self) -> int:
         """The rank at which factors are computed; smaller ranks slice them."""
-        ranks = [point.rank for point in self.points if point.rank]
-        if not ranks:
+        ranked = [point for point in self.points if point.rank]
+        if not ranked:
             raise UserError(f"{self.path}: no variant has ranks; nothing to factorise")
-        return max(ranks)
+        # the rank of other methods may be no rank of a matrix
+        read = [point for point in ranked if self.variants[point.variant].method.needs]
+        return max(point.rank for point in read or ranked)
 
     @cached_property
     def cells(self) -> list[Cell]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,25 @@ from transformers.trainer_callback import ProgressCallback
 
 from lorasb.errors import UserError
 from lorasb.files import atomic
-from lorasb.training.checkpoints import mark_complete, note_kept
+from lorasb.methods.hooks import StepHook
+from lorasb.training.checkpoints import mark_complete, note_kept, save_hooks
 from lorasb.training.run import Clock, Plan
 
 
 class Keeper(TrainerCallback):
     """Keeps parameters at chosen steps, off the clock, and marks complete checkpoints."""
 
-    def __init__(self, plan: Plan, clock: Clock, seconds_before: float) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        clock: Clock,
+        seconds_before: float,
+        hooks: Sequence[StepHook] = (),
+    ) -> None:
         self.plan = plan
         self.clock = clock
         self.seconds_before = seconds_before
+        self.hooks = hooks
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Start the clock; keep the start."""
@@ -38,7 +47,9 @@ class Keeper(TrainerCallback):
         """Mark the checkpoint as complete."""
         seconds = self.clock.seconds()
         with self.clock.paused():
-            mark_complete(Path(args.output_dir) / f"checkpoint-{state.global_step}", seconds)
+            checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            save_hooks(checkpoint, self.hooks)
+            mark_complete(checkpoint, seconds)
 
     def collected(self) -> dict[str, torch.Tensor]:
         """All snapshots, those of killed processes included."""

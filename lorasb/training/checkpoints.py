@@ -4,15 +4,43 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+from safetensors.torch import load_file, save_file
+
 from lorasb.errors import UserError
 from lorasb.files import read_json, write_json
+from lorasb.methods.hooks import StepHook
 from lorasb.records import as_written, first_damaged
 from lorasb.training.run import MARKER
 
+HOOKS = "hooks.safetensors"  # in a checkpoint: the state of the method's hooks
 KEPT = "kept.json"  # hashes of what is kept beside the checkpoints
+
+
+def save_hooks(checkpoint: Path, hooks: Sequence[StepHook]) -> None:
+    """Write what a method's hooks need to go on, if they need anything."""
+    tensors = {
+        f"{number}/{name}": value.contiguous()
+        for number, hook in enumerate(hooks)
+        for name, value in hook.state().items()
+    }
+    if tensors:
+        save_file(tensors, checkpoint / HOOKS)
+
+
+def restore_hooks(checkpoint: Path, hooks: Sequence[StepHook], device: torch.device) -> None:
+    """Give a method's hooks back what `save_hooks` wrote."""
+    path = checkpoint / HOOKS
+    tensors = load_file(path, device=str(device)) if path.exists() else {}
+    for number, hook in enumerate(hooks):
+        prefix = f"{number}/"
+        hook.restore(
+            {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+        )
 
 
 def note_kept(path: Path) -> None:

@@ -20,7 +20,7 @@ from lorasb.files import read_json
 from lorasb.methods.method import Method
 from lorasb.models.layers import head_parameters
 from lorasb.training.callbacks import Keeper, Progress, StopOnNan
-from lorasb.training.checkpoints import last_checkpoint
+from lorasb.training.checkpoints import last_checkpoint, restore_hooks
 from lorasb.training.rates import give_own_rate
 from lorasb.training.run import MARKER, Clock, Outcome, Plan
 from lorasb.training.schedule import warmup_steps
@@ -49,7 +49,8 @@ def train(
         return Outcome()
     resume = last_checkpoint(plan.checkpoints)
     clock = clock or Clock()
-    keeper = Keeper(plan, clock, read_json(resume / MARKER)["seconds"] if resume else 0.0)
+    hooks = method.hooks(model)
+    keeper = Keeper(plan, clock, read_json(resume / MARKER)["seconds"] if resume else 0.0, hooks)
     trainer = _CellTrainer(
         method,
         plan.rates,
@@ -58,6 +59,7 @@ def train(
         train_dataset=_OrderedRows(rows, plan.order),
         data_collator=collate,
         callbacks=[
+            *hooks,
             keeper,
             StopOnNan(plan.settings["precision"]),
             *callbacks,
@@ -66,6 +68,8 @@ def train(
     trainer.remove_callback(PrinterCallback)
     if trainer.pop_callback(ProgressCallback) is not None:
         trainer.add_callback(Progress)
+    if resume:
+        restore_hooks(resume, hooks, next(model.parameters()).device)
     trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     log = [
         {key: entry[key] for key in ("step", "loss", "learning_rate", "grad_norm") if key in entry}
@@ -145,10 +149,12 @@ class _CellTrainer(Trainer):
     ) -> Any:
         labels = inputs["labels"]
         found = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        if num_items_in_batch is None or labels.ndim > 1:
-            return found
         loss, *outputs = found if return_outputs else (found,)
-        loss = loss * (len(labels) / num_items_in_batch)
+        if num_items_in_batch is not None and labels.ndim == 1:
+            loss = loss * (len(labels) / num_items_in_batch)
+        penalty = self._method.penalty(self.model)
+        if penalty is not None:  # the passes of a step add up
+            loss = loss + penalty / self.args.gradient_accumulation_steps
         return (loss, *outputs) if return_outputs else loss
 
 

@@ -16,7 +16,7 @@ from lorasb.study.cells import Cell
 from lorasb.study.hashes import cell_hash, data_hash
 from lorasb.study.paths import DATA, STARTS
 from lorasb.study.study import Resolved, Study
-from lorasb.training.schedule import start_learning_rate
+from lorasb.training.schedule import start_learning_rate, total_steps
 
 
 def device() -> torch.device:
@@ -85,4 +85,5 @@ def context(study: Study, cell: Cell, rows: int) -> Context:
         target_modules=resolved.model.target_modules,
         task_head=resolved.task_head,
         inputs={need: study.start_file(cell, need) for need in STARTS},
+        steps=total_steps(settings, rows),
     )

@@ -32,7 +32,7 @@ def count_built(method: PeftMethod, shapes: Shapes, rank: int) -> Counts:
     if method.has_rank and rank < 1:
         raise UserError(f"rank {rank}: a rank is at least 1")
     given = [method.arguments["config"], method.options, rank, list(shapes.items())]
-    trainable, stored = kept("peft-counts", given, lambda: _count(method, shapes, rank))
+    trainable, stored = kept("peft-built", given, lambda: _count(method, shapes, rank))
     return Counts(trainable=trainable, stored=stored)
 
 
@@ -40,13 +40,19 @@ def _count(method: PeftMethod, shapes: Shapes, rank: int) -> tuple[int, int]:
     import peft
     import torch
 
-    context = Context(rank, 0.0, "converged", 0, list(shapes), [], {})
+    # a schedule changes no count, and needs room for its phases
+    context = Context(rank, 0.0, "converged", 0, list(shapes), [], {}, steps=1000)
     with torch.random.fork_rng():
         try:
             built = peft.get_peft_model(_skeleton(shapes), method.peft_config(context))
         except (ValueError, TypeError, RuntimeError, ZeroDivisionError) as error:
             raise UserError(f"rank {rank}: {one_line(error)}") from error
-    trained = sum(value.numel() for value in built.parameters() if value.requires_grad)
+    trained = sum(
+        value.numel()
+        for name, value in built.named_parameters()
+        # a note of AdaLoRA's, which becomes trainable on the meta device alone
+        if value.requires_grad and ".ranknum." not in name
+    )
     saved = peft.get_peft_model_state_dict(built).values()
     return trained, sum(value.numel() for value in saved)
 

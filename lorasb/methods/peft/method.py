@@ -10,7 +10,15 @@ from lorasb.errors import UserError, one_line, remake
 from lorasb.files import read_json, write_json
 from lorasb.methods.counts import FAMILIES
 from lorasb.methods.method import Context, Method, Network
-from lorasb.methods.peft.options import RANK, SEED, refuse_options, takes_rank, with_values
+from lorasb.methods.peft.optimizers import make_optimizer, refuse_optimizer
+from lorasb.methods.peft.options import (
+    RANK,
+    SEED,
+    STEPS,
+    refuse_options,
+    takes_rank,
+    with_values,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -18,6 +26,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from lorasb.methods.counts import Counts
+    from lorasb.methods.hooks import StepHook
 
 # what the argument `counts` says where no closed form is worth it
 BUILT = "built"
@@ -26,15 +35,17 @@ LEAVE_OUT = ("exclude_modules", "layers_to_transform", "layers_pattern")
 
 
 class PeftMethod(Method):
-    """A PEFT tuner. Arguments: `config` (class name), `options`, `counts`.
+    """A PEFT tuner. Arguments: `config` (class name), `options`, `counts`, `optimizer`.
 
-    The last is a closed form, or "built": counted in a tuner around weights of the same shapes.
+    `counts` is a closed form, or "built": counted in a tuner around weights of the same shapes.
+    `optimizer` has the `name` of one of PEFT's and its arguments; AdamW without it.
     """
 
     keys: ClassVar = {
         "config": {"type": "string"},
         "options": {"type": "object"},
         "counts": {"enum": [*FAMILIES, BUILT]},
+        "optimizer": {"type": "object", "default": {}},
     }
 
     def __init__(self, **arguments: Any) -> None:
@@ -42,10 +53,12 @@ class PeftMethod(Method):
         if "config" in arguments:
             refuse_options(arguments["config"], self.options)
             self.has_rank = takes_rank(self.options)
+        if arguments.get("optimizer"):
+            refuse_optimizer(arguments["optimizer"])
 
     @property
     def options(self) -> dict[str, Any]:
-        """What the YAML tells PEFT's config class; "rank" and "seed" stand for the cell's."""
+        """What the YAML tells PEFT's config class; words stand for numbers of the cell."""
         return dict(self.arguments.get("options", {}))
 
     def peft_config(self, context: Context) -> PeftConfig:
@@ -57,7 +70,8 @@ class PeftMethod(Method):
         name = self.arguments["config"]
         # libraries below PEFT take 32 bits
         seed = derive_seed(context.seed, "adapter") % 2**32
-        options = with_values(self.options, {RANK: context.rank, SEED: seed})
+        values = {RANK: context.rank, SEED: seed, STEPS: context.steps}
+        options = with_values(self.options, values)
         try:
             return getattr(peft, name)(**shared_options(context), **options)
         except (TypeError, ValueError) as error:
@@ -94,7 +108,30 @@ class PeftMethod(Method):
                 "most updates; take a model of dtype float32"
             )
         guard_zero_rows(adapted)
+        if self.arguments.get("optimizer"):
+            self.optimizer(adapted, 1.0, 0.0)  # one that trains less than all freezes the rest
         return adapted
+
+    def optimizer(
+        self, model: Network, learning_rate: float, weight_decay: float
+    ) -> torch.optim.Optimizer:
+        """The one that the YAML names, else AdamW."""
+        given = self.arguments.get("optimizer")
+        if not given:
+            return super().optimizer(model, learning_rate, weight_decay)
+        return make_optimizer(given, model, learning_rate, weight_decay)
+
+    def hooks(self, model: Network) -> list[StepHook]:
+        """What the tuner needs at each step."""
+        from lorasb.methods.peft.hooks import step_hooks
+
+        return step_hooks(model)
+
+    def penalty(self, model: Network) -> torch.Tensor | None:
+        """What the tuner adds to the loss and PEFT does not."""
+        from lorasb.methods.peft.hooks import penalty
+
+        return penalty(model)
 
     def save(self, model: Network, folder: Path) -> None:
         """Write `adapter_model.safetensors` and `adapter_config.json`, which PEFT reads."""

@@ -12,7 +12,9 @@ from lorasb.kept import kept
 
 RANK = "rank"  # stands for the cell's rank
 SEED = "seed"  # stands for a seed that follows from the cell's
-WORDS = (RANK, SEED)
+STEPS = "steps"  # stands for the number of training steps
+# a word, or a number and a word: a multiple, rounded
+_VALUE = re.compile(rf"(?:(\d+(?:\.\d+)?) )?({RANK}|{SEED}|{STEPS})")
 # what is trained besides or in place of a model's targets, which counts do not know
 SET_ELSEWHERE = {
     *("target_modules", "target_parameters", "trainable_token_indices"),
@@ -48,15 +50,26 @@ def refuse_options(config: str, options: Mapping[str, Any]) -> None:
 
 def takes_rank(options: Mapping[str, Any]) -> bool:
     """Whether an option besides alpha is the word that stands for the cell's rank."""
-    return any(value == RANK for name, value in options.items() if "alpha" not in name)
+    return any(word(value) == RANK for name, value in options.items() if "alpha" not in name)
+
+
+def word(value: Any) -> str | None:
+    """The word that a value is, or is a multiple of."""
+    found = _VALUE.fullmatch(value) if isinstance(value, str) else None
+    return found[2] if found else None
 
 
 def with_values(options: Mapping[str, Any], values: Mapping[str, int]) -> dict[str, Any]:
     """The options, with a cell's values in place of words."""
-    return {
-        key: values[value] if isinstance(value, str) and value in WORDS else value
-        for key, value in options.items()
-    }
+    return {key: _with_value(value, values) for key, value in options.items()}
+
+
+def _with_value(value: Any, values: Mapping[str, int]) -> Any:
+    found = _VALUE.fullmatch(value) if isinstance(value, str) else None
+    if not found:
+        return value
+    number = values[found[2]]
+    return round(float(found[1]) * number) if found[1] else number
 
 
 def _refuse_values(known: Mapping[str, str], options: Mapping[str, Any], where: str) -> None:
@@ -64,7 +77,7 @@ def _refuse_values(known: Mapping[str, str], options: Mapping[str, Any], where: 
         if name not in known:
             raise UserError(f"{where}: {unknown('argument', name, sorted(known))}")
         fault = _misfit(known[name], value) or _no_use(name, value)
-        if fault and value not in WORDS:
+        if fault and word(value) is None:
             raise UserError(f"{where}.{name}: {value!r} {fault}")
 
 

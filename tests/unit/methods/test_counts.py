@@ -43,6 +43,8 @@ VARIANTS = {
         "olora",
         "hira",
         "gralora",
+        "lora-plus",
+        "lora-riemannian",
         "lora-pro",
         "lora-pro-efficient",
     ],
@@ -54,7 +56,7 @@ VARIANTS = {
     ],
 }
 # counted in the tuner, or a closed form that no model of the reference has
-OWN_COUNTS = {"built", "mica", "shira"}
+OWN_COUNTS = {"built", "lora-fa", "mica", "shira"}
 LLAMA = LlamaConfig(
     vocab_size=11,
     hidden_size=8,

@@ -94,3 +94,33 @@ def test_the_perturbed_step_is_decomposed_as_the_settings_say(tmp_path):
     rounded = bases("one-pass")
     assert torch.equal(rounded, rounded.bfloat16().float())
     assert not torch.equal(bases("converged"), bases("converged").bfloat16().float())
+
+
+def test_the_start_from_the_gradient_is_its_best_form_of_that_rank(tmp_path):
+    """-eta sqrt(m n) g / |g|, cut to the rank; as the twin has it in float64."""
+    from safetensors.torch import load_file
+
+    from lorasb.methods.lora_sb_gradient import GradientLoraSB
+
+    found = deltas(GradientLoraSB(scaling=2.0), tmp_path)
+    gradients = load_file(tmp_path / "gradient.safetensors").values()
+    for delta, gradient in zip(found, gradients, strict=True):
+        step = -1e-3 * gradient.double() * gradient.numel() ** 0.5 / gradient.double().norm()
+        U, S, V = torch.linalg.svd(step)
+        expected = U[:, :4] * S[:4] @ V[:4]
+        assert (delta - expected).norm() < 1e-5 * expected.norm()  # float32
+
+
+def test_the_start_from_a_gradient_does_not_depend_on_its_size(tmp_path):
+    from lorasb.methods.lora_sb_gradient import GradientLoraSB
+    from lorasb.start.gradients import load_gradients, save_gradients
+
+    model = tiny_llama(0)
+    told = context(model, LLAMA_TARGETS, tmp_path)
+    path = told.inputs["gradient"]
+    save_gradients({n: 1000 * g for n, g in load_gradients(path).items()}, path)
+    adapted = GradientLoraSB().attach(model, told)
+    large = [
+        m.get_delta_weight("default").detach() for m in adapted.modules() if hasattr(m, "lora_xs_R")
+    ]
+    assert distance(large, deltas(GradientLoraSB(), tmp_path)) < 1e-5  # float32

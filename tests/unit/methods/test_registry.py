@@ -32,6 +32,7 @@ def peft(config: str = "LoraConfig", counts: str = "lora", **options: object) ->
         ("peft", peft(lora_alpha=0.5, lora_dropout=0, use_rslora=True, bias="none")),
         ("peft", peft(init_lora_weights="pissa_niter_16")),
         ("peft", peft(alpha_pattern={"q_proj": 2})),
+        ("peft", peft(lora_alpha="1.5 rank") | {"optimizer": {"name": "riemannian", "reg": 0.1}}),
         ("peft", {"config": "LoHaConfig", "options": {"r": "rank", "alpha": 8}, "counts": "lora"}),
         ("peft", {"config": "IA3Config", "options": {}, "counts": "built"}),
         ("peft", peft(velora_config={"num_groups": 8})),
@@ -51,7 +52,7 @@ def test_arguments_that_make_sense_are_taken(method, arguments):
         ("lora-xs", {"scalling": 2.0}, "unknown key 'scalling'; known: dropout"),
         ("lora-xs", {"start": "zero"}, "unknown key 'start'; known: dropout"),
         ("lora-sb", {"noise": 1.0}, "unknown key 'noise'; known: dropout"),
-        ("peft", peft() | {"rankk": 4}, "unknown key 'rankk'; known: config, counts, options"),
+        ("peft", peft() | {"rankk": 4}, "unknown key 'rankk'; known: config, counts, optimizer, "),
         ("lora-pro", {"form": "full", "options": LORA, "counts": "lora"}, "unknown key 'counts'"),
         # none where it must be one
         ("peft", {"config": "LoraConfig", "counts": "lora"}, "'options' is a required property"),
@@ -105,6 +106,15 @@ def test_arguments_that_make_sense_are_taken(method, arguments):
         ("peft", peft("KasaConfig"), "unknown class of PEFT 'KasaConfig'"),
         ("peft", peft(kasa_config={"betta": 1}), "options.kasa_config: unknown argument 'betta'"),
         ("peft", peft(velora_config={"num_groups": "8"}), "num_groups: '8' should be a number"),
+        ("peft", peft() | {"optimizer": {"name": "lorapuls"}}, "did you mean 'loraplus'?"),
+        (
+            "peft",
+            peft() | {"optimizer": {"reg": 1}},
+            "optimizer.name: unknown optimiser of PEFT ''",
+        ),
+        ("peft", peft() | {"optimizer": {"name": "riemannian", "rge": 1}}, "argument 'rge'; did"),
+        ("peft", peft() | {"optimizer": {"name": "riemannian", "reg": 0}}, "reg: 0 should be a"),
+        ("peft", peft(lora_alpha="-2 rank"), "lora_alpha: '-2 rank' should be a number"),
         ("peft", peft(bias="some"), "bias: 'some' should be one of ['none', 'all', 'lora_only']"),
     ],
 )

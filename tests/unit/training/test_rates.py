@@ -8,23 +8,22 @@ import pytest
 import torch
 from transformers import TrainerCallback
 
-from lorasb.methods.registry import make_variant
 from lorasb.training.loop import train
 from lorasb.training.run import Outcome, Plan
-from tests.contract.test_methods import context
+from tests.contract.test_methods import context, small
 from tests.unit.killed import KillAt, KilledError
 from tests.unit.tiny import BERT_TARGETS, tiny_bert
 from tests.unit.training.test_loop import SETTINGS
 from tests.unit.training.test_precision import collate, rows
 
 STEPS, RATE = 5, 1e-3
-VARIANTS = ["full", "lora", "lora-sb", "lora-pro"]
+VARIANTS = ["full", "lora", "lora-sb", "lora-pro", "lora-fa"]
 
 
 def run(
     variant: str, folder: Path, rates: dict[str, float], *callbacks: TrainerCallback
 ) -> Outcome:
-    method = make_variant(variant).method
+    method = small(variant)
     folder.mkdir(exist_ok=True)
     told = context(tiny_bert(0), BERT_TARGETS, folder, task_head=["classifier"])
     plan = Plan(
