@@ -35,7 +35,7 @@ MOVED = {"fourierft", "c3a", "vblora", "unilora", "lora-xs", "kasa"} | {
 # what a tuner fits to its inputs without a gradient
 FITTED = "lora_velora_embed"
 # those whose start follows from the weights alone, whatever the seed
-DRAW_NOTHING = {"boft", "ia3", "mica", "miss", "oft", "olora", "psoft", "road"}
+DRAW_NOTHING = {"boft", "ia3", "lora-sb-gradient", "mica", "miss", "oft", "olora", "psoft", "road"}
 LLAMA_TARGETS = ["q_proj", "v_proj", "down_proj"]
 BERT_TARGETS = ["query", "attention.output.dense", "output.dense"]
 RANK = 4

@@ -37,12 +37,15 @@ def count_built(method: PeftMethod, shapes: Shapes, rank: int) -> Counts:
 
 
 def _count(method: PeftMethod, shapes: Shapes, rank: int) -> tuple[int, int]:
+    import warnings
+
     import peft
     import torch
 
     # a schedule changes no count, and needs room for its phases
     context = Context(rank, 0.0, "converged", 0, list(shapes), [], {}, steps=1000)
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # each cell says them again
         try:
             built = peft.get_peft_model(_skeleton(shapes), method.peft_config(context))
         except (ValueError, TypeError, RuntimeError, ZeroDivisionError) as error:
