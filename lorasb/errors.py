@@ -24,10 +24,11 @@ _ADVICE = {
 }
 
 
-class UserError(Exception):
+class UserError(ValueError):
     """Bad input. Its message is one line: what is wrong, where, and what would be right.
 
-    The command line prints the message without a traceback and exits with status 1.
+    The command line prints the message without a traceback and exits with status 1. Callers of PEFT
+    catch it as the ValueError that PEFT's own methods raise.
     """
 
 

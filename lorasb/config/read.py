@@ -149,8 +149,9 @@ def read_text(path: Path) -> str:
 
 def _parse(path: Path, schema: str) -> Data:
     """The mapping that a YAML file holds. Its numbers are checked; its keys are not yet."""
+    text = read_text(path)
     try:
-        data = yaml.load(read_text(path), Loader=_StrictLoader)
+        data = yaml.load(text, Loader=_StrictLoader)
     except (yaml.YAMLError, ValueError) as error:
         message = one_line(error).replace('in "<unicode string>", ', "at ")
         raise UserError(f"{path}: not valid YAML: {message}") from error

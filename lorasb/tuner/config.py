@@ -91,8 +91,9 @@ class LoraXSConfig(PeftConfig):  # type: ignore[misc]
     save_bases: bool = field(
         default=True,
         metadata={
-            "help": "Store B and A with R. False: R alone is stored; loading computes B and A from "
-            "W0 again, on other machines the same up to rounding. Needs 'weights'."
+            "help": "Store B and A with R. False: R and a fingerprint of the bases are stored; "
+            "loading computes B and A from W0 again, and refuses a W0 that gives others. Needs "
+            "'weights'."
         },
     )
 

@@ -68,6 +68,7 @@ class LoraXSLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
         self.base_layer = base_layer
         self.name = name
         self.transposed = isinstance(self.get_base_layer(), Conv1D)  # its weight is (in, out)
+        self.out_features, self.in_features = self._oriented(self.get_base_layer().weight).shape
         self.lora_xs_R = nn.ParameterDict()
         self.lora_xs_A = BufferDict(persistent=True)
         self.lora_xs_B = BufferDict(persistent=True)
@@ -153,24 +154,66 @@ class LoraXSLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
             adapter_name = self.merged_adapters.pop()
             self.get_base_layer().weight.data = self._shifted_weight(adapter_name, -1)
 
-    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """Output of the base layer, in its dtype, plus the updates of the active adapters."""
+    def forward(
+        self, x: Tensor, *args: Any, adapter_names: Sequence[str] | None = None, **kwargs: Any
+    ) -> Tensor:
+        """Output of the base layer, in its dtype, plus the updates of the active adapters.
+
+        With `adapter_names` each row of the batch has the update of the adapter that is named for
+        it, and none where that is "__base__".
+
+        Raises
+        ------
+        ValueError
+            If there are not as many names as rows, or an adapter is merged into the weight.
+        """
+        if adapter_names is not None:
+            self._check_names(x, adapter_names)
         if self.disable_adapters and self.merged:
             self.unmerge()
         result: Tensor = self.base_layer(x, *args, **kwargs)
         if self.disable_adapters or self.merged:
             return result
+        if adapter_names is not None:
+            return self._mixed(x, result, adapter_names)
         dtype = result.dtype
         for adapter_name in self.active_adapters:
-            if adapter_name not in self.r:
-                continue
-            if self.training and torch.is_grad_enabled():
-                self._refuse_empty(adapter_name)
-            B, R, A = self.matrices(adapter_name)
-            hidden = F.linear(self.lora_xs_dropout[adapter_name](x.to(A.dtype)), A)
-            hidden = self.scaling[adapter_name] * F.linear(hidden, R)
-            result = result + F.linear(hidden, B)
+            if adapter_name in self.r:
+                result = result + self._update(adapter_name, x)
         return result.to(dtype)
+
+    def _update(self, adapter_name: str, x: Tensor) -> Tensor:
+        """The output of s B R A."""
+        if self.training and torch.is_grad_enabled():
+            self._refuse_empty(adapter_name)
+        B, R, A = self.matrices(adapter_name)
+        hidden = F.linear(self.lora_xs_dropout[adapter_name](x.to(A.dtype)), A)
+        hidden = self.scaling[adapter_name] * F.linear(hidden, R)
+        return F.linear(hidden, B)
+
+    def _mixed(self, x: Tensor, result: Tensor, adapter_names: Sequence[str]) -> Tensor:
+        """`result` with each row's own update."""
+        dtype = result.dtype
+        for adapter_name in dict.fromkeys(adapter_names):
+            if adapter_name in self.r:
+                rows = [row for row, name in enumerate(adapter_names) if name == adapter_name]
+                index = torch.tensor(rows, device=x.device)
+                update = self._update(adapter_name, x[index])
+                result = result.to(torch.promote_types(result.dtype, update.dtype))
+                result = result.index_add(0, index, update.to(result.dtype))
+        return result.to(dtype)
+
+    def _check_names(self, x: Tensor, adapter_names: Sequence[str]) -> None:
+        if len(x) != len(adapter_names):
+            raise UserError(
+                f"{self.name}: {len(adapter_names)} adapter_names for a batch of {len(x)} rows; "
+                "give one for each row"
+            )
+        if self.merged:
+            raise UserError(
+                f"{self.name}: adapter {self.merged_adapters[0]} is merged into the weight, and "
+                "all rows would have it; unmerge it before adapter_names"
+            )
 
     def supports_lora_conversion(self, adapter_name: str = "default") -> bool:
         """PEFT can approximate the update by a LoRA; `lorasb.export_lora` does so exactly."""
@@ -185,6 +228,23 @@ class LoraXSLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
             matrices = getattr(self, name)
             if matrices[adapter_name].device.type != "meta":
                 matrices[adapter_name] = matrices[adapter_name].to(device)
+
+    def cast_to_base(self, adapter_name: str) -> None:
+        """Hold an adapter in the dtype of the base weight."""
+        dtype = self.get_base_layer().weight.dtype
+        for matrices in (self.lora_xs_A, self.lora_xs_B, self.lora_xs_R):
+            matrices[adapter_name] = matrices[adapter_name].to(dtype)
+
+    def fingerprint(self, adapter_name: str) -> Tensor:
+        """(2, r), float32: B^T p and A q for random unit p and q that are always the same.
+
+        Other bases, of another base weight or turned among close singular values, have others.
+        """
+        B, A = (part[adapter_name].float().cpu() for part in (self.lora_xs_B, self.lora_xs_A))
+        random = generator(0, f"fingerprint of {self.name}")
+        sides = [torch.randn(size, generator=random) for size in (len(B), A.shape[1])]
+        p, q = (side / side.norm() for side in sides)
+        return torch.stack([p @ B, A @ q])
 
     def _initial_matrices(
         self, weight: Tensor, config: LoraXSConfig

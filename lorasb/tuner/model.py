@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from peft.tuners.tuners_utils import BaseTuner
 from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
+from peft.utils.other import AuxiliaryTrainingWrapper
 from torch import Tensor, nn
 
 from lorasb.errors import UserError
@@ -14,7 +18,12 @@ from lorasb.models.layers import COMPILED, target_shapes
 from lorasb.tuner.config import LoraXSConfig
 from lorasb.tuner.layer import EMPTY, LoraXSLayer, check_rank
 
+BASE = "__base__"  # PEFT's name for no adapter
 BASES = (".lora_xs_A.", ".lora_xs_B.")
+PREFIX = "base_model.model."  # of a checkpoint's keys
+FINGERPRINT = ".lora_xs_fingerprint"  # in a checkpoint without bases: what tells whose they were
+# of fingerprints, relative: about by how much an update may be off
+TOLERANCE = 1e-3
 
 
 class LoraXSModel(BaseTuner):  # type: ignore[misc]
@@ -72,6 +81,58 @@ class LoraXSModel(BaseTuner):  # type: ignore[misc]
         """Set it: an adapted layer is where its weight is, a head may have several layers."""
         setattr(parent, child_name, new_module)
 
+    def _cast_adapter_dtype(self, adapter_name: str, autocast_adapter_dtype: bool = True) -> None:
+        """Keep the float32 that adapters are made in, or hold them in the base weights' dtype."""
+        super()._cast_adapter_dtype(adapter_name, autocast_adapter_dtype)
+        if not autocast_adapter_dtype:
+            for layer in self._layers(adapter_name):
+                layer.cast_to_base(adapter_name)
+
+    def _layers(self, adapter_name: str) -> list[LoraXSLayer]:
+        return [
+            module
+            for module in self.model.modules()
+            if isinstance(module, LoraXSLayer) and adapter_name in module.r
+        ]
+
+    @contextmanager
+    def _enable_peft_forward_hooks(self, *args: Any, **kwargs: Any) -> Iterator[None]:
+        """Hand `adapter_names`, an adapter for each row of a batch, to what has adapters.
+
+        Raises
+        ------
+        ValueError
+            If the model is in training mode, or has no adapter of a name.
+        """
+        names: Sequence[str] | None = kwargs.pop("adapter_names", None)
+        if names is None:
+            yield
+            return
+        self._check_names(names)
+        beams = kwargs.get("num_beams") or 1
+        hook = partial(_hand_over, names=names, beams=beams)
+        having = (LoraXSLayer, AuxiliaryTrainingWrapper)
+        handles = [
+            module.register_forward_pre_hook(hook, with_kwargs=True)
+            for module in self.modules()
+            if isinstance(module, having)
+        ]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _check_names(self, names: Sequence[str]) -> None:
+        if self.training:
+            raise UserError("adapter_names are for inference; call model.eval() first")
+        for name in dict.fromkeys(names):
+            if name != BASE and name not in self.peft_config:
+                raise UserError(
+                    f"adapter_names: no adapter '{name}'; there are "
+                    f"{', '.join([*self.peft_config, BASE])}"
+                )
+
     def _check_merge_allowed(self) -> None:
         owners = Counter(
             id(weight) for module in self.model.modules() for weight in module._parameters.values()
@@ -97,9 +158,11 @@ class LoraXSModel(BaseTuner):  # type: ignore[misc]
         selected: dict[str, Tensor] = super()._get_adapter_state_dict(
             model, config, adapter_name, state_dict, unwanted_adapter_names
         )
-        return {
-            key: value for key, value in selected.items() if config.save_bases or not _is_base(key)
-        }
+        if config.save_bases:
+            return selected
+        kept = {key: value for key, value in selected.items() if not _is_base(key)}
+        own = _fingerprints(model, adapter_name)
+        return kept | {f"{PREFIX}{name}{FINGERPRINT}": value for name, value in own.items()}
 
     @classmethod
     def _remove_adapter_name_from_key(cls, key: str, adapter_name: str) -> str:
@@ -115,6 +178,9 @@ class LoraXSModel(BaseTuner):  # type: ignore[misc]
         adapter_name: str,
         state_dict: dict[str, Tensor],
     ) -> dict[str, Tensor]:
+        of_bases = {key: state_dict.pop(key) for key in list(state_dict) if FINGERPRINT in key}
+        if of_bases:
+            _refuse_other_bases(of_bases, _fingerprints(model, adapter_name))
         remapped: dict[str, Tensor] = super()._remap_adapter_state_dict_for_load(
             model, config, adapter_name, state_dict
         )
@@ -129,11 +195,43 @@ class LoraXSModel(BaseTuner):  # type: ignore[misc]
         return remapped
 
 
+def _hand_over(
+    module: nn.Module, args: Any, kwargs: dict[str, Any], *, names: Sequence[str], beams: int
+) -> tuple[Any, dict[str, Any]]:
+    """Add the names of the rows; where rows are beams, each row's name as often as it has beams."""
+    rows = len(args[0] if args else next(iter(kwargs.values())))
+    each = beams if rows == beams * len(names) else 1
+    return args, kwargs | {"adapter_names": [name for name in names for _ in range(each)]}
+
+
 def _refuse_empty(model: nn.Module, adapter_name: str) -> None:
     layers = (module for module in model.modules() if isinstance(module, LoraXSLayer))
     for layer in layers:
         if adapter_name in layer.r and layer.is_empty(adapter_name):
             raise UserError(EMPTY.format(name=adapter_name))
+
+
+def _fingerprints(model: nn.Module, adapter_name: str) -> dict[str, Tensor]:
+    """Of each adapted layer, by its name in the base model."""
+    return {
+        module.name.replace(COMPILED, ""): module.fingerprint(adapter_name)
+        for module in model.modules()
+        if isinstance(module, LoraXSLayer) and adapter_name in module.r
+    }
+
+
+def _refuse_other_bases(stored: dict[str, Tensor], own: dict[str, Tensor]) -> None:
+    for key, fingerprint in stored.items():
+        name = key.removeprefix(PREFIX).removesuffix(FINGERPRINT)
+        if name not in own or own[name].is_meta:
+            continue
+        away = ((own[name] - fingerprint.cpu()).norm() / fingerprint.norm().cpu()).item()
+        if away > TOLERANCE:
+            raise UserError(
+                f"{name}: the bases that were computed from this model's weight are not those that "
+                f"the adapter was trained with ({away:.0e} away); load the base model with the "
+                "weights and the dtype of training, or save with save_bases=True"
+            )
 
 
 def _is_base(key: str) -> bool:

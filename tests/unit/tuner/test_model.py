@@ -79,7 +79,65 @@ def test_stored_tensors(tmp_path):
             assert [value.shape for value in found] == [shape, shape]
             assert {value.dtype for value in found} == {torch.float32}
     file = saved(trained(save_bases=False), tmp_path / "r") / "adapter_model.safetensors"
-    assert {name.rpartition(".")[2] for name in load_file(file)} == {"lora_xs_R"}
+    parts = {name.rpartition(".")[2] for name in load_file(file)}
+    assert parts == {"lora_xs_R", "lora_xs_fingerprint"}
+
+
+@pytest.mark.parametrize("change", ["dtype", "weights", "turned"])
+def test_bases_that_another_weight_gives_are_refused(change, tmp_path):
+    """A base of another dtype or other weights, and bases turned among close singular values."""
+    folder = saved(trained(save_bases=False), tmp_path)
+    base = tiny_llama(0)
+    if change == "dtype":
+        base = base.bfloat16()
+    elif change == "weights":
+        base = tiny_llama(1)
+    else:
+        file = folder / "adapter_model.safetensors"
+        stored = load_file(file)
+        key = next(key for key in stored if key.endswith("fingerprint"))
+        turned = torch.eye(4)
+        turned[:2, :2] = torch.tensor([[0.6, -0.8], [0.8, 0.6]])
+        save_file(stored | {key: stored[key] @ turned}, file, {"format": "pt"})
+    with pytest.raises(UserError, match=r"proj: the bases .* are not those .* trained with"):
+        peft.PeftModel.from_pretrained(base, folder)
+
+
+def test_a_checkpoint_without_a_fingerprint_is_loaded(tmp_path):
+    """As they were written before there was one."""
+    model = trained(save_bases=False)
+    file = saved(model, tmp_path) / "adapter_model.safetensors"
+    stored = {key: value for key, value in load_file(file).items() if key.endswith("_R")}
+    save_file(stored, file, {"format": "pt"})
+    loaded = peft.PeftModel.from_pretrained(tiny_llama(0), tmp_path)
+    assert torch.equal(logits(loaded), logits(model))
+
+
+@pytest.mark.parametrize(("autocast", "dtype"), [(True, torch.float32), (False, torch.bfloat16)])
+def test_an_adapter_has_the_bases_dtype_where_peft_is_told_so(autocast, dtype, tmp_path):
+    base = tiny_llama(0).bfloat16()
+    config = LoraXSConfig(r=4, target_modules=LLAMA_TARGETS)
+    model = peft.get_peft_model(base, config, autocast_adapter_dtype=autocast)
+    adapter = {name: v for name, v in model.state_dict().items() if "lora_xs_" in name}
+    assert {value.dtype for value in adapter.values()} == {dtype}
+    train(model, {"input_ids": IDS, "labels": IDS})
+    before = logits(model.eval())
+    loaded = peft.PeftModel.from_pretrained(
+        tiny_llama(0).bfloat16(), saved(model, tmp_path), autocast_adapter_dtype=autocast
+    )
+    assert torch.equal(logits(loaded), before)
+
+
+def test_layers_say_their_size_as_linear_layers_do():
+    sizes = {
+        (module.in_features, module.out_features)
+        for name, module in adapted().named_modules()
+        if name.endswith("down_proj")
+    }
+    assert sizes == {(24, 16)}
+    conv = peft.get_peft_model(tiny_gpt2(0), LoraXSConfig(r=2, target_modules=GPT2_TARGETS))
+    layer = next(module for module in conv.modules() if isinstance(module, LoraXSLayer))
+    assert (layer.in_features, layer.out_features) == layer.get_base_layer().weight.shape
 
 
 def test_loading_stored_bases_needs_no_svd(tmp_path, monkeypatch):
