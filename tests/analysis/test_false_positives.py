@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import cycle
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -53,6 +56,17 @@ def test_seeds_may_be_drawn_with_replacement():
     found = outcome(items, seeds=3)
     assert found["seeds"] == 3
     assert found["both"] <= 0.05 + NOISE
+
+
+def test_a_verdict_needs_both(monkeypatch):
+    sure, unsure = {"low": 0.1, "high": 0.2}, {"low": -0.1, "high": 0.2}
+    results = [sure | {"p_value": 0.9}, unsure | {"p_value": 0.01}, sure | {"p_value": 0.01}]
+    given = cycle(SimpleNamespace(**result) for result in results)
+    monkeypatch.setattr(
+        "analysis.false_positives.stats.paired_difference", lambda *arguments: next(given)
+    )
+    found = outcome(made([0.6, 0.9]))
+    assert list(found[["interval", "p_value", "both"]]) == pytest.approx([2 / 3, 2 / 3, 1 / 3])
 
 
 def test_runs_that_are_the_same_never_differ():
