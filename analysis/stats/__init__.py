@@ -9,7 +9,7 @@ from analysis.stats.intervals import (
     score_interval,
     score_means,
 )
-from analysis.stats.metrics import item_score, lowest, score
+from analysis.stats.metrics import bounds, item_score, score
 from analysis.stats.paired import Difference, holm, paired_difference
 from analysis.stats.resampled import LEVEL, MARGIN, Resampled
 
@@ -21,9 +21,9 @@ __all__ = [
     "Difference",
     "Interval",
     "Resampled",
+    "bounds",
     "holm",
     "item_score",
-    "lowest",
     "mean_interval",
     "means",
     "paired_difference",

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import special, stats
 
-from analysis.stats.metrics import lowest
+from analysis.stats.metrics import bounds
 
 T, LOGIT, CUT = "t", "logit", "cut"  # kinds of a score's interval
 
@@ -85,14 +85,17 @@ def score_interval(
 def score_means(table: pd.DataFrame, keys: list[str], value: str = "score") -> pd.DataFrame:
     """`score_interval` of a column in each group, in order of appearance.
 
-    Each row's `metric` says how low its score may be. Columns: the keys, then mean, low, high, n,
+    Each row's `metric` says where its score may lie. Columns: the keys, then mean, low, high, n,
     interval. NaN values are left out.
     """
     rows = [
         dict(zip(keys, key, strict=True))
-        | vars(
-            score_interval(group[value].dropna().to_numpy(float), group["metric"].map(lowest).min())
-        )
+        | vars(score_interval(group[value].dropna().to_numpy(float), *_widest(group["metric"])))
         for key, group in table.groupby(keys, sort=False)
     ]
     return pd.DataFrame(rows, columns=[*keys, "mean", "low", "high", "n", "interval"])
+
+
+def _widest(metrics: pd.Series) -> tuple[float, float]:
+    lows, highs = zip(*map(bounds, metrics.unique()), strict=True)
+    return min(lows), max(highs)

@@ -55,9 +55,12 @@ def item_score(metric: str, items: pd.DataFrame) -> float:
     return float(score(metric, prediction, label))
 
 
-def lowest(metric: str) -> float:
-    """The least value that a metric can take; the largest is 1."""
-    return 0.0 if metric.startswith(("accuracy", "f1")) else -1.0
+def bounds(metric: str) -> tuple[float, float]:
+    """The least and the largest value that a metric can take; infinite where it has none."""
+    kind = metric.split("_", maxsplit=1)[0]
+    if kind in {"accuracy", "f1", "choice"}:
+        return 0.0, 1.0
+    return (-1.0, 1.0) if kind in {"matthews", "pearson", "spearman"} else (-np.inf, np.inf)
 
 
 def parts(metric: str) -> tuple[Features, Value]:

@@ -30,7 +30,7 @@ def accuracy(runs: pd.DataFrame, names: Names) -> pd.DataFrame:
     ]
     complete = complete.rename(columns={"mean": "score"}).reset_index().assign(task=MEAN)
     # a mean may be as low as the metric that may be lowest
-    widest = runs.groupby("model")["metric"].agg(lambda metrics: min(metrics, key=stats.lowest))
+    widest = runs.groupby("model")["metric"].agg(lambda metrics: min(metrics, key=stats.bounds))
     complete["metric"] = complete["model"].map(widest)
     keys = [*POINT, "metric"]
     table = stats.score_means(pd.concat([done, complete], ignore_index=True), keys)

@@ -97,3 +97,25 @@ class TestScoreInterval:
         assert (accuracy.interval, matthews.interval) == ("logit", "t")
         assert accuracy.low > 0 > matthews.low
         assert accuracy.mean == matthews.mean
+
+
+@pytest.mark.parametrize(
+    ("metric", "expected"),
+    [
+        ("accuracy_strict", (0, 1)),
+        ("f1", (0, 1)),
+        ("choice_norm", (0, 1)),
+        ("matthews", (-1, 1)),
+        ("pearson", (-1, 1)),
+        ("spearman", (-1, 1)),
+        ("answer_loss", (-math.inf, math.inf)),
+        ("likelihood", (-math.inf, math.inf)),
+    ],
+)
+def test_intervals_stay_within_what_the_metric_can_be(metric, expected):
+    assert stats.bounds(metric) == expected
+    values = [0.999, 0.6, 0.998] if expected[1] == 1 else [3.0, 1.0, 2.5]
+    table = pd.DataFrame({"metric": metric, "score": values, "key": 1})
+    row = stats.score_means(table, ["key"]).iloc[0]
+    assert expected[0] <= row["low"] < row["mean"] < row["high"] <= expected[1]
+    assert row["interval"] == ("logit" if expected[1] == 1 else "t")
