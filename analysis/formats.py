@@ -125,6 +125,11 @@ def write(
     _write(html, f"{_HTML_HEAD}{shown}\n{paragraphs}")
 
 
+def html_body(path: str | Path) -> str:
+    """The table, and the notes below it, that `write` wrote as HTML."""
+    return Path(path).read_text(encoding="utf-8").removeprefix(_HTML_HEAD)
+
+
 def _write(path: str | Path, text: str) -> None:
     with writing(path):
         Path(path).write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Figures of the catalogue on the page: their image inside it, their caption, their files."""
+"""Figures and tables of the catalogues on the page: they, their caption, their files."""
 
 from __future__ import annotations
 
@@ -15,20 +15,22 @@ from jinja2 import StrictUndefined, Template
 from markupsafe import Markup
 from PIL import Image
 
+from analysis import formats
+
 SCALE = 1.5  # pixels of a figure's PNG for one of the page
+_IMAGE = Markup('<img src="{uri}" alt="{alt}" width="{width}" height="{height}">')
+_TABLE = Markup('<div class="scroll" tabindex="0" role="region" aria-label="{title}">{table}</div>')
 Links = dict[str, str]  # what a reader sees -> path beside the page
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """A figure of the catalogue, ready for the page."""
+    """A figure or a table of a catalogue, ready for the page; `body` is an image or the table."""
 
     name: str
     title: str
     category: str
-    image: str
-    width: int
-    height: int
+    body: Markup
     caption: Markup
     links: Links
 
@@ -41,7 +43,15 @@ class Drawn:
             reduced.convert("RGB").save(written, format="WEBP", lossless=True)
             width, height = (round(side / SCALE) for side in image.size)
         uri = f"data:image/webp;base64,{b64encode(written.getvalue()).decode()}"
-        return cls(row["name"], row["title"], row["category"], uri, width, height, caption, links)
+        alt = f"{row['title']}; the caption says what is drawn"
+        body = _IMAGE.format(uri=uri, alt=alt, width=width, height=height)
+        return cls(row["name"], row["title"], row["category"], body, caption, links)
+
+    @classmethod
+    def table(cls, row: Mapping[str, Any], html: Path, caption: Markup, links: Links) -> Drawn:
+        """The table of a catalogue's row, from the HTML that its script wrote."""
+        body = _TABLE.format(title=row["title"], table=Markup(formats.html_body(html)))
+        return cls(row["name"], row["title"], row["category"], body, caption, links)
 
 
 def caption(text: str, study: str) -> Markup:

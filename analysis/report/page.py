@@ -206,6 +206,13 @@ def figure(row: Mapping[str, Any], folder: Path, captions: Path, study: str) -> 
     return Drawn.read(row, files["PNG"], text, _there(folder, files))
 
 
+def table(row: Mapping[str, Any], folder: Path, captions: Path, study: str) -> Drawn:
+    """The table of a catalogue's row, likewise."""
+    text = caption((captions / f"{row['name']}.rst").read_text(encoding="utf-8"), study)
+    links = table_links(folder)[row["name"]]
+    return Drawn.table(row, folder / f"tables/{row['name']}.html", text, links)
+
+
 def table_links(folder: Path) -> dict[str, Links]:
     """The files of each table and of the chart, as seen from the page's folder."""
     names = {path.stem for path in (folder / "tables").iterdir()}
@@ -238,11 +245,13 @@ if "snakemake" in globals():
     files["sweep"] = params["sweep"]
     present = {name: Path(path) for name, path in files.items() if path}
     captions = Path("workflow/report")
-    figures = [figure(row, page.parent, captions, study) for row in params["figures"]]
+    place = (page.parent, captions, study)
+    drawn = [table(row, *place) for row in params["tables"]]
+    drawn += [figure(row, *place) for row in params["figures"]]
     names = Names.read(inputs.names)
     tables = Tables.read(present)
     if inputs.others:
         tables = replace(tables, others=others.read_others(inputs.others))
-    html = build(study, tables, names, figures, table_links(page.parent))
+    html = build(study, tables, names, drawn, table_links(page.parent))
     with writing(page):
         page.write_text(html, encoding="utf-8")

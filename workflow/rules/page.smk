@@ -11,6 +11,23 @@ def figures_of_page(wildcards):
     ]
 
 
+# tables that the page itself makes for its readers
+MADE_BY_PAGE = {
+    *("accuracy", "paired_differences", "learning_rates"),
+    *("costs", "claims", "prepared_data"),
+}
+
+
+def tables_of_page(wildcards):
+    """The rows of the tables that the page shows as they are."""
+    named = wanted(TABLE_ROWS, holding(study_of(wildcards)))
+    return [
+        row
+        for row in TABLE_ROWS
+        if row["name"] in named and row["name"] not in MADE_BY_PAGE
+    ]
+
+
 def files_of_page(wildcards):
     """All files that the page shows or links to, and what it is written with."""
     holds = holding(study_of(wildcards))
@@ -18,7 +35,10 @@ def files_of_page(wildcards):
     return [
         *expand(f"{paths.FIGURES}/{{name}}.png", study=wildcards.study, name=figures),
         *expand(f"{paths.TABLES}/{{name}}.md", study=wildcards.study, name=tables),
-        *(f"workflow/report/{row['name']}.rst" for row in figures_of_page(wildcards)),
+        *(
+            f"workflow/report/{row['name']}.rst"
+            for row in (*figures_of_page(wildcards), *tables_of_page(wildcards))
+        ),
         *map(str, sorted(Path("analysis/report/templates").iterdir())),
     ]
 

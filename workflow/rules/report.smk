@@ -25,6 +25,7 @@ rule report_page:
         mem_mb=4000,
     params:
         figures=figures_of_page,
+        tables=tables_of_page,
         sweep=sweep_of_page,
         shared_code=SHARED_CODE,
         page_code=code_of(OF_PAGE),

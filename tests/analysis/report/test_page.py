@@ -8,11 +8,13 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from PIL import Image
 
+from analysis import formats
 from analysis.report.figures import Drawn, caption
-from analysis.report.page import SECTIONS, build, figure, table_links
+from analysis.report.page import SECTIONS, build, figure, table, table_links
 from tests.analysis.conftest import NAMES
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -130,6 +132,23 @@ def test_figures_have_their_caption_below_and_their_files(html):
         block = re.search(rf'<figure id="figure-f{place}">.*?</figure>', html, re.DOTALL).group(0)
         assert block.index("data:image/webp") < block.index("A caption of <em>tiny</em>.")
         assert f'href="figures/f{place}.pdf"' in block
+
+
+def test_a_table_of_the_catalogue_stands_in_its_section(study, tmp_path):
+    (tmp_path / "tables").mkdir()
+    printed = pd.DataFrame({"Method": ["A < B"], "Score": ["81.2 ± 1.3 (3)"]})
+    paths = {end: tmp_path / f"tables/extra.{end}" for end in ("csv", "md", "tex", "html")}
+    formats.write(printed, printed, ["How to read it."], **paths)
+    (tmp_path / "extra.rst").write_text("Of study ``{{ snakemake.wildcards.study }}``.")
+    row = {"name": "extra", "title": "an extra one", "category": "Accuracy"}
+    html = build("tiny", study, NAMES, [table(row, tmp_path, tmp_path, "tiny")])
+    section = html.split('<section id="tasks"')[1].split("</section>")[0]
+    block = section.split('<figure id="figure-extra">')[1].split("</figure>")[0]
+    assert "<td>A &lt; B</td>" in block
+    assert "81.2 ± 1.3 (3)" in block
+    assert block.index("How to read it.") < block.index("Of study")
+    assert 'href="tables/extra.csv"' in block
+    assert "<style>" not in block
 
 
 def test_captions_of_the_workflow_become_html():
