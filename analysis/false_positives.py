@@ -60,7 +60,8 @@ def false_positives(items: pd.DataFrame, rng: np.random.Generator, draws: Draws)
 def _tests(
     items: pd.DataFrame, metric: str, rng: np.random.Generator, draws: Draws
 ) -> Iterator[dict[str, bool]]:
-    by_seed = [group.set_index("item").sort_index() for _, group in items.groupby("seed")]
+    answers = items.sort_values("item")[["seed", "prediction", "label", "correct"]]
+    by_seed = [group for _, group in answers.groupby("seed")]
     number = len(by_seed[0])
     for _ in range(draws.tests):
         chosen = rng.integers(number, size=number)
