@@ -1,4 +1,5 @@
 # Which rule writes what, under results/{study}/:
+#   fetch_model                       shared/models/     where a model that comes as a GGUF file is from
 #   prepare_task                      shared/data/       tokenised splits with a manifest
 #   estimate_gradient                 shared/gradients/  gradient of the adapted weights at the base model
 #   factorize_gradient, _weights      shared/factors/    truncated SVDs, shared by ranks and learning rates

@@ -32,6 +32,7 @@ class Verb:
 
 
 VERBS = {
+    "fetch-model": Verb("stages.fetch_model", "fetch and convert a model that is a GGUF file"),
     "prepare-task": Verb("stages.prepare_task", "tokenise the splits of a task"),
     "estimate-gradient": Verb(
         "stages.estimate_gradient", "gradient at the base model", computes=True

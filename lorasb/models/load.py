@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from textwrap import shorten
 from typing import Any
 
 import torch
-from huggingface_hub.errors import LocalEntryNotFoundError
-from huggingface_hub.utils.tqdm import are_progress_bars_disabled, enable_progress_bars
-from safetensors import SafetensorError
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -24,22 +19,17 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
-from transformers.utils import logging
 
 from lorasb.errors import UserError
 from lorasb.files import check_readable
-from lorasb.hub import cached_without_network, not_cached
+from lorasb.models.gguf_files import unpacked
 from lorasb.models.layers import head_parameters, is_inside
+from lorasb.models.reading import REFUSED, reading
 from lorasb.models.spec import Kind, ModelSpec
 
 HEAD_STD = 0.02  # of a new task head's weights, as BERT and its kin are initialised
 AGAIN = "fetch or build the model again"
 PICKLED = {".bin", ".pt", ".pth", ".ckpt", ".pkl"}
-REFUSED = (
-    "weights by pickle, which can run code; convert them to safetensors, "
-    "or allow them with pickled_weights: true in the model's file of config/models"
-)
-LONGEST = 300  # characters that are kept of what a library says
 
 # transformers would ask a service of the hub to convert weights, and take what it wrote
 os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
@@ -51,9 +41,11 @@ def load_tokenizer(spec: ModelSpec) -> PreTrainedTokenizerBase:
     Where a tokenizer has none, its end-of-text token pads: attention masks and labels are explicit
     everywhere, so a token's id never decides whether it is padding.
     """
+    named, spec = spec.source, unpacked(spec)
     _check_objects(spec, "config.json", "tokenizer.json", "tokenizer_config.json")
-    with _reading(spec.source, "tokenizer"):
+    with reading(spec.source, "tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(spec.source, **_options(spec))
+    tokenizer.name_or_path = named  # where it is cached is no part of what it is
     if tokenizer.pad_token is None:
         if tokenizer.eos_token is None:
             raise UserError(f"{spec.source}: its tokenizer has neither a pad nor an eos token")
@@ -77,11 +69,11 @@ def load_model(
         the description does not allow that, or if the model cannot do tasks of this kind.
     """
     head = spec.head_modules(kind)
-    tokenizer = load_tokenizer(spec)
+    tokenizer, spec = load_tokenizer(spec), unpacked(spec)
     config = _base_config(spec, spec.source, kind, num_labels)
     _check_objects(spec, "generation_config.json", "model.safetensors.index.json")
     _check_weights(spec)
-    with _reading(spec.source, "weights"), torch.random.fork_rng(devices=[]):
+    with reading(spec.source, "weights"), torch.random.fork_rng(devices=[]):
         model, report = _auto_class(kind).from_pretrained(
             spec.source,
             config=config,
@@ -108,10 +100,11 @@ def skeleton(spec: ModelSpec, *, kind: Kind, num_labels: int) -> PreTrainedModel
     Needs no network where the description names an `architecture` or a `path`.
     """
     spec.head_modules(kind)  # refuses a kind that the model cannot do
+    spec = spec if spec.architecture else unpacked(spec)
     source = spec.architecture or spec.source
     config = _base_config(spec, source, kind, num_labels)
     fork = torch.random.fork_rng(devices=[])
-    with _reading(source, "architecture"), fork, torch.device("meta"):
+    with reading(source, "architecture"), fork, torch.device("meta"):
         return _auto_class(kind).from_config(config)
 
 
@@ -131,7 +124,7 @@ def _base_config(spec: ModelSpec, source: str, kind: Kind, num_labels: int) -> P
     elif spec.path is not None:
         _check_folder(spec)
         _check_object(Path(source) / "config.json")
-    with _reading(source, "config.json"):
+    with reading(source, "config.json"):
         config = AutoConfig.from_pretrained(source, **_options(spec))
     if kind == "generation" and config.is_encoder_decoder:
         raise UserError(
@@ -210,68 +203,3 @@ def _check_weights(spec: ModelSpec) -> None:
     pickled = [path for path in sorted(Path(spec.path).iterdir()) if path.suffix in PICKLED]
     if pickled and not found and not spec.pickled_weights:
         raise UserError(f"{pickled[0]}: {REFUSED}")
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence transformers' reports on loading; bars of downloads stay."""
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    downloads = not are_progress_bars_disabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    if downloads:
-        enable_progress_bars()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
-
-
-@contextmanager
-def _reading(source: str, what: str) -> Iterator[None]:
-    """What is set and mended around every call of transformers that reads a model."""
-    cached = nullcontext() if Path(source).exists() else cached_without_network()
-    with _quiet(), _one_line_errors(source, what), cached:
-        yield
-
-
-@contextmanager
-def _one_line_errors(source: str, what: str) -> Iterator[None]:
-    """Turn what transformers raises for missing, damaged or foreign files into a UserError."""
-    try:
-        yield
-    except SafetensorError as error:
-        raise UserError(
-            f"{source}: the weights cannot be read, the file is damaged or cut off ({error}); "
-            "delete it and fetch or build it again"
-        ) from error
-    except OSError as error:
-        if error.errno is not None:  # of the system, with the file's name
-            raise
-        raise UserError(_explain(source, error)) from error
-    except Exception as error:  # files that its code does not expect raise anything there
-        if "trust_remote_code" in str(error):
-            raise UserError(
-                f"{source}: needs code of its own, which is never run; "
-                "take a model whose architecture transformers has"
-            ) from error
-        raise UserError(
-            f"{source}: its {what} cannot be read ({type(error).__name__}: {_line(error)}); it is "
-            "missing or damaged, or the architecture is unknown or cannot do this kind of task"
-        ) from error
-
-
-def _explain(source: str, error: OSError) -> str:
-    if isinstance(error.__cause__, LocalEntryNotFoundError):
-        return str(not_cached(source))
-    if "use_safetensors" in str(
-        error
-    ):  # what transformers asks for where the hub has other weights
-        return f"{source}: {REFUSED}"
-    return f"{source}: {_line(error)}"
-
-
-def _line(error: Exception) -> str:
-    return shorten(str(error), LONGEST, placeholder=" ...")

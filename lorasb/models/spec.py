@@ -21,6 +21,24 @@ FLOAT32_BYTES = 4
 
 
 @dataclass(frozen=True)
+class Package:
+    """A file of a package in a package registry, with its checksum."""
+
+    name: str
+    version: str
+    file: str
+    sha256: str
+
+    @property
+    def requirement(self) -> str:
+        """How pip is asked for the package."""
+        return f"{self.name}=={self.version}"
+
+    def __str__(self) -> str:
+        return f"{self.requirement}/{self.file}"
+
+
+@dataclass(frozen=True)
 class ModelSpec:
     """A base model as `config/models/{slug}.yaml` has it; `config/README.md` explains the keys."""
 
@@ -34,6 +52,7 @@ class ModelSpec:
     target_modules: Sequence[str] | str
     task_head: Sequence[str]
     pickled_weights: bool = False
+    package: Package | None = None
 
     @classmethod
     def load(cls, name: str) -> ModelSpec:
@@ -44,17 +63,29 @@ class ModelSpec:
     def from_config(cls, config: Mapping[str, Any]) -> ModelSpec:
         """Build it from the mapping that the YAML file holds."""
         known = {field.name for field in fields(cls)}
-        spec = cls(**{name: value for name, value in config.items() if name in known})
-        if (spec.hub_id is None) == (spec.path is None):
-            raise UserError(
-                f"model {spec.label}: give either hub_id or path and set the other to null"
-            )
+        values = {name: value for name, value in config.items() if name in known}
+        if values.get("package") is not None:
+            values["package"] = Package(**values["package"])
+        spec = cls(**values)
+        spec._check_source()
         if spec.dtype not in DTYPES:
             raise UserError(
                 f"model {spec.label}: unknown dtype '{spec.dtype}'; known: {', '.join(DTYPES)}"
             )
         spec._check_expression()
         return spec
+
+    def _check_source(self) -> None:
+        if [self.hub_id, self.path, self.package].count(None) != 2:
+            raise UserError(
+                f"model {self.label}: give one of hub_id, path and package, and set the others "
+                "to null"
+            )
+        if self.package is not None and self.revision is not None:
+            raise UserError(
+                f"model {self.label}: revision is of the hub; a package has a version, so set it "
+                "to null"
+            )
 
     def _check_expression(self) -> None:
         if isinstance(self.target_modules, str):
@@ -68,8 +99,13 @@ class ModelSpec:
 
     @property
     def source(self) -> str:
-        """Where the weights come from: a folder or a hub id."""
-        return str(self.path or self.hub_id)
+        """Where the weights come from: a folder, a file, a package or a hub id."""
+        return str(self.path or self.package or self.hub_id)
+
+    @property
+    def is_gguf(self) -> bool:
+        """Whether the weights come as one GGUF file."""
+        return self.package is not None or str(self.path).endswith(".gguf")
 
     @property
     def torch_dtype(self) -> torch.dtype:

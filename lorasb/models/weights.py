@@ -73,5 +73,6 @@ def _refuse_another(file: Path) -> None:
     if sums.exists() and f"{sha256(file)}  {file.name}" not in sums.read_text("utf-8").splitlines():
         raise UserError(
             f"{file}: not what {sums} says; put the file back (`git checkout -- {file}` if it came "
-            f"with the repository), or remove {sums} if the change is meant"
+            f"with the repository, `rm -r {file.parent}` in a cache), or remove {sums} "
+            "if the change is meant"
         )

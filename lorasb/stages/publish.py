@@ -16,7 +16,7 @@ from lorasb.files import atomic_folder, read_record, write_json
 from lorasb.records import ENDING, check_folder
 from lorasb.study.cells import Cell
 from lorasb.study.hashes import stale_rates
-from lorasb.study.paths import FIGURES, TABLES
+from lorasb.study.paths import FIGURES, MODEL, TABLES
 from lorasb.study.rates import selected_rates_path
 from lorasb.study.study import Study
 from lorasb.tidy.read import read_csv
@@ -58,7 +58,7 @@ def publish(study: str, *, available: bool = False, large: bool = False) -> None
                 f"{folder}: no such folder; run `snakemake --config study={study}` first"
             )
         check_folder(folder)
-    facts = {"study": study, "cells_without_results": len(cells) - len(present)}
+    facts = {"study": study, "cells_without_results": len(cells) - len(present), **_models(found)}
     with atomic_folder(PUBLISHED.format(study=study)) as release:
         for folder in folders:
             copy_release(folder, release / folder.name, large=large)
@@ -130,6 +130,14 @@ def _write_palette(path: Path, target: Path) -> None:
 
 def _provenance(cell: Cell) -> Path:
     return cell.folder / "provenance.json"
+
+
+def _models(study: Study) -> dict[str, Any]:
+    """Where the models are from that come as GGUF files, and what was made of them."""
+    converted = [name for name, spec in study.models.items() if spec.is_gguf]
+    files = {name: Path(MODEL.format(study=study.name, model=name)) for name in converted}
+    found = {name: read_record(folder / "model.json", "tensors") for name, folder in files.items()}
+    return {"models": found} if found else {}
 
 
 def _origins(cells: list[Cell]) -> list[dict[str, Any]]:

@@ -33,6 +33,11 @@ LATER: dict[str, Data] = {
 }
 
 
+def model_hash(study: Study, model: str) -> str:
+    """Changes when another base model would be fetched."""
+    return _hash(_model_key(study.models[model]))
+
+
 def data_hash(study: Study, model: str, task: str) -> str:
     """Changes when the prepared splits would."""
     return _hash(_data_key(study, model, task))
@@ -193,7 +198,8 @@ def _gradient_key(study: Study, model: str, task: str, samples: int) -> list[Any
 
 
 def _model_key(model: ModelSpec) -> Data:
-    return _without(asdict(model), {"label", "pickled_weights"})
+    later = {"package"} if model.package is None else set()
+    return _without(asdict(model), {"label", "pickled_weights"} | later)
 
 
 def _settings(study: Study, task: str, section: str) -> Data:

@@ -137,6 +137,12 @@ def _makes_attention(config: PreTrainedConfig) -> bool:
     return dropout or config._attn_implementation == "eager"
 
 
+def fetch_model(study: Study, model: str) -> Memory:
+    """The weights as they are read, and as float32."""
+    found = size(study, model, next(iter(study.tasks)))
+    return Memory(host=2 * FLOAT32_BYTES * found.parameters)
+
+
 def prepare_task(study: Study, model: str, task: str) -> Memory:
     """Tokenised rows; no model."""
     return Memory(host=2 * _rows(study, task))

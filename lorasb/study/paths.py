@@ -7,6 +7,7 @@ import re
 CELL = "results/{study}/runs/{model}/{task}/{variant}/r{rank}/lr{lr}/seed{seed}"
 # why the last run of a cell failed; not there if it did not
 FAILED = f"{CELL}/failed.json"
+MODEL = "results/{study}/shared/models/{model}"
 DATA = "results/{study}/shared/data/{model}/{task}"
 GRADIENT = "results/{study}/shared/gradients/{model}/{task}/n{samples}/seed{seed}"
 GRADIENT_FACTORS = "results/{study}/shared/factors/{model}/{task}/n{samples}/seed{seed}"
@@ -20,7 +21,7 @@ FIGURES = "results/{study}/figures"
 RELEASED = "results/published/{study}/tables"
 PAGE = "results/{study}/report.html"
 PATTERNS = (
-    *(CELL, DATA, GRADIENT, GRADIENT_FACTORS, WEIGHT_FACTORS),
+    *(CELL, MODEL, DATA, GRADIENT, GRADIENT_FACTORS, WEIGHT_FACTORS),
     *(SCORES, DIRECTIONS, GRADIENT_PROBES, SPECTRA, TABLES, FIGURES),
 )
 

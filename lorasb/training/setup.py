@@ -7,6 +7,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lorasb.machine import claim_gpu
 from lorasb.methods.method import Context
+from lorasb.models.gguf_files import unpacked
 from lorasb.models.load import load_model, load_tokenizer
 from lorasb.models.spec import ModelSpec
 from lorasb.models.weights import tokenizer_hash, weights_hash
@@ -45,7 +46,7 @@ def load_base(
 
 def note_base(inputs: Inputs, model: ModelSpec) -> None:
     """The weights of a base model that has been loaded are among the inputs."""
-    inputs.note(f"the base model {model.source}", weights_hash(model))
+    inputs.note(f"the base model {model.source}", weights_hash(unpacked(model)))
 
 
 def note_tokenizer(inputs: Inputs, tokenizer: PreTrainedTokenizerBase) -> None:

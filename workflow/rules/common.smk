@@ -142,6 +142,12 @@ def models_of_paper():
         return {row["model"] for row in csv.DictReader(file)}
 
 
+def get_model(wildcards):
+    """What is written of a model that is fetched and converted first; of others nothing."""
+    fetched = study_of(wildcards).models[wildcards.model].is_gguf
+    return [f"{paths.MODEL}/model.json"] if fetched else []
+
+
 def get_training_inputs(wildcards):
     """The training split, and the gradient or factors that the cell's method needs."""
     study, cell = study_of(wildcards), cell_of(wildcards)

@@ -1,4 +1,23 @@
+rule fetch_model:
+    output:
+        origin=f"{paths.MODEL}/model.json",
+    log:
+        "logs/fetch_model/{study}/{model}.log",
+    benchmark:
+        "benchmarks/fetch_model/{study}/{model}.jsonl"
+    conda:
+        "../envs/lorasb.yaml"
+    resources:
+        **memory_of(memory.fetch_model, "model"),
+    params:
+        model_hash=hash_of(hashes.model_hash, "model"),
+    shell:
+        "python -m lorasb fetch-model --study {wildcards.study} --model {wildcards.model} > {log} 2>&1"
+
+
 rule prepare_task:
+    input:
+        get_model,
     output:
         splits=expand(
             f"{paths.DATA}/{{split}}.parquet",

@@ -47,6 +47,8 @@ rule factorize_gradient:
 
 
 rule factorize_weights:
+    input:
+        get_model,
     output:
         factors=f"{paths.WEIGHT_FACTORS}/factors.safetensors",
         cost=f"{paths.WEIGHT_FACTORS}/factors.json",

@@ -352,8 +352,8 @@ def test_model_out_of_reach_is_refused(folder: Path, changes: dict, part: str) -
     ("changes", "part"),
     [
         ({"dtype": "float8"}, "unknown dtype 'float8'; known: float32, bfloat16"),
-        ({"path": "somewhere"}, "either hub_id or path"),
-        ({"hub_id": None}, "either hub_id or path"),
+        ({"path": "somewhere"}, "one of hub_id, path and package"),
+        ({"hub_id": None}, "one of hub_id, path and package"),
     ],
 )
 def test_bad_description_is_refused(changes: dict, part: str) -> None:  # type: ignore[type-arg]

@@ -1,4 +1,5 @@
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -84,6 +85,27 @@ def test_a_release_has_tables_figures_and_their_origin(finished):
         "commit": "abc",
         "uncommitted_changes": False,
     }
+
+
+def test_a_release_says_what_a_converted_model_was(finished):
+    name, facts = "tiny", {"source": "a==1/b.gguf", "tensors": {"Q4_1": 3}}
+    model = finished / "config/models/all-minilm-l6-v2.yaml"
+    text = model.read_text()
+    package = f"package: {{name: a, version: '1', file: b.gguf, sha256: {'a' * 64}}}"
+    (model.with_name(f"{name}.yaml")).write_text(
+        re.sub("hub_id: .*", f"hub_id: null\n{package}", text)
+    )
+    study = finished / f"config/studies/{STUDY}.yaml"
+    study.write_text(study.read_text().replace("[all-minilm-l6-v2]", f"[{name}]"))
+    Study.load.cache_clear()
+    origin = finished / paths.MODEL.format(study=STUDY, model=name) / "model.json"
+    with pytest.raises(UserError, match=r"model\.json: no such file"):
+        publish(STUDY, available=True)
+    origin.parent.mkdir(parents=True)
+    origin.write_text(json.dumps(facts))
+    publish(STUDY, available=True)
+    released = json.loads((finished / RELEASE / "provenance.json").read_text())
+    assert released["models"] == {name: facts}
 
 
 @pytest.mark.parametrize("name", ["losses", "items"])
