@@ -71,6 +71,7 @@ class Probe:
         network, tokenizer = load_base(resolved, seed)
         self.network = network.float()
         self.settings = resolved.settings
+        self.logits = self.settings["training"]["logits"]
         self.targets = resolved.model.target_modules
         self.task_head = resolved.task_head
         self.base = base_weights(self.network, resolved)
@@ -99,6 +100,7 @@ class Probe:
             exclude=self.task_head,
             num_samples=self.rows,
             memory_limit_bytes=self.settings["gradient"]["memory_limit_bytes"],
+            logits=self.logits,
         )
         return {name: value / self.rows for name, value in found.items()}
 
@@ -106,7 +108,9 @@ class Probe:
     def loss(self, updates: Mapping[str, Tensor], carried: Mapping[str, Tensor]) -> float:
         """Mean loss with these changes of the adapted weights and these other weights."""
         self._place(updates, carried)
-        losses = [batch_loss(self.network, batch).double() for batch in self.batches]
+        losses = [
+            batch_loss(self.network, batch, logits=self.logits).double() for batch in self.batches
+        ]
         return torch.stack(losses).sum().item() / self.rows
 
     def trained_gradients(self, moment: Moment) -> list[Tensor]:
@@ -114,7 +118,7 @@ class Probe:
         sums = [torch.zeros_like(parameter) for parameter in moment.parameters]
         with torch.enable_grad():
             for batch in self.batches:
-                loss = batch_loss(moment.model, batch) / self.rows
+                loss = batch_loss(moment.model, batch, logits=self.logits) / self.rows
                 found = torch.autograd.grad(loss, moment.parameters, materialize_grads=True)
                 sums = [total + part for total, part in zip(sums, found, strict=True)]
         return sums

@@ -55,6 +55,7 @@ def estimate_gradient(study: str, model: str, task: str, samples: int, seed: int
                 memory_limit_bytes=settings["memory_limit_bytes"],
                 dropout=settings["dropout"],
                 reduction=settings["reduction"],
+                logits=resolved.settings["training"]["logits"],
             )
         save_gradients(gradients, files[0])
         write_json(files[1], cost | {"samples": samples})

@@ -19,12 +19,12 @@ from transformers.pytorch_utils import Conv1D
 
 from lorasb.errors import UserError, remake
 from lorasb.files import atomic, load_tensors
+from lorasb.models.label_logits import IGNORED, SHIFTED, Logits, at_labels
 from lorasb.models.layers import Linear, matching_modules, unwrapped
 
 if TYPE_CHECKING:
     from peft import PeftConfig
 
-IGNORED = -100  # label of tokens that have no loss
 NO_LABEL = "gradient estimate: a sample has no label token; was its answer cut off?"
 # to which two ways of adding up the same float32 losses agree
 ROUNDING = 1e-5
@@ -43,6 +43,7 @@ def estimate_gradients(
     memory_limit_bytes: int | None = None,
     dropout: bool = False,
     reduction: Reduction = "sample-sum",
+    logits: Logits = "all",
 ) -> dict[str, Tensor]:
     """Gradient of the loss at the target weights, from the first `num_samples` samples.
 
@@ -55,7 +56,8 @@ def estimate_gradients(
     `target_modules` and `exclude` are those of `matching_modules`. Sums are float32 in the host's
     memory; the model's device holds one weight's gradient at a time. `memory_limit_bytes` bounds
     the sums of one pass: less costs more passes over the same samples and gives the same numbers.
-    `dropout` switches the model's own dropout on.
+    `dropout` switches the model's own dropout on. `logits="labels"` saves time with a large
+    vocabulary (`lorasb.models.label_logits`); the numbers are the same to rounding.
 
     The gradient is that of the layer's own use of its weight, which is what an adapter changes: an
     output layer tied to the embedding has nothing of the embedding's part.
@@ -89,7 +91,7 @@ def estimate_gradients(
             # each pass starts from the same random state: the same dropout masks
             with _fork_rng(model), _collected(group) as collected:
                 for batch in batches:
-                    for loss in _losses(model, batch, reduction):
+                    for loss in _losses(model, batch, reduction, logits):
                         if loss.requires_grad:
                             torch.autograd.backward(loss)
                     progress.update(_rows(batch))
@@ -186,7 +188,10 @@ def _rows(batch: Mapping[str, Tensor]) -> int:
 
 
 def batch_loss(
-    model: PreTrainedModel, batch: Mapping[str, Tensor], reduction: Reduction = "sample-sum"
+    model: PreTrainedModel,
+    batch: Mapping[str, Tensor],
+    reduction: Reduction = "sample-sum",
+    logits: Logits = "all",
 ) -> Tensor:
     """The loss whose gradient `estimate_gradients` takes, of one batch: a number, float32.
 
@@ -195,11 +200,11 @@ def batch_loss(
     UserError
         If the model returns none, if it is not finite, or if a sample has no label token.
     """
-    return torch.stack(list(_losses(model, batch, reduction))).sum()
+    return torch.stack(list(_losses(model, batch, reduction, logits))).sum()
 
 
 def _losses(
-    model: PreTrainedModel, batch: Mapping[str, Tensor], reduction: Reduction
+    model: PreTrainedModel, batch: Mapping[str, Tensor], reduction: Reduction, logits: Logits
 ) -> Iterator[Tensor]:
     """What adds up to the loss of a batch: one number, or one for each sample.
 
@@ -209,7 +214,7 @@ def _losses(
     inputs = {key: value.to(model.device) for key, value in batch.items()}
     rows = _rows(inputs)
     _refuse_unlabelled(inputs.get("labels"))
-    terms = _terms(model, inputs)
+    terms = _terms(model, at_labels(model, inputs) if logits == "labels" else inputs)
     if terms is not None:
         yield _finite(_reduced(*terms, rows, reduction))
     elif reduction == "batch-mean":
@@ -238,13 +243,16 @@ def _forward(model: PreTrainedModel, inputs: Batch) -> tuple[Tensor, Any]:
 
 def _terms(model: PreTrainedModel, inputs: Batch) -> tuple[Tensor, Tensor] | None:
     """Losses whose mean is the model's own loss of the batch, and the sample of each; or None."""
+    terms: tuple[Tensor, Tensor] | None
     loss, logits = _forward(model, inputs)
     own = loss.detach()
     del loss  # with its graph, which is as large as the logits
-    labels = inputs.get("labels")
-    if not isinstance(logits, Tensor) or labels is None:
+    if not isinstance(logits, Tensor) or "labels" not in inputs:
         return None
-    terms = _known_terms(logits.float(), labels.to(logits.device))
+    if SHIFTED in inputs:
+        terms = _token_losses(logits.float(), inputs[SHIFTED].to(logits.device))
+    else:
+        terms = _known_terms(logits.float(), inputs["labels"].to(logits.device))
     if terms is None:
         return None
     mean = terms[0].detach().mean()
@@ -257,17 +265,16 @@ def _known_terms(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor] | None
     """Losses of a causal language model's tokens or of a head's samples, where shapes allow it."""
     classes = not labels.is_floating_point()
     if logits.ndim == 3 and labels.shape == logits.shape[:2] and classes:
-        return _causal_lm_losses(logits, labels)
+        return _token_losses(logits[:, :-1], labels[:, 1:])
     if logits.ndim == 2 and labels.ndim == 1 and (classes or logits.shape[1] == 1):
         return _head_losses(logits, labels)
     return None
 
 
-def _causal_lm_losses(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Loss of each label token, predicted from the tokens before it, and its sample's index."""
-    labels = labels[:, 1:]
+def _token_losses(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Loss of each label token from the logits that predict it, and its sample's index."""
     labelled = labels != IGNORED
-    losses = F.cross_entropy(logits[:, :-1][labelled], labels[labelled], reduction="none")
+    losses = F.cross_entropy(logits[labelled], labels[labelled], reduction="none")
     return losses, labelled.nonzero()[:, 0]
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 SNAPSHOTS = 2
 # Settings that came later: with these values they are left out of a hash, so that none changed
 LATER: dict[str, Data] = {
-    "training": {"head_learning_rate": None},
+    "training": {"head_learning_rate": None, "logits": "all"},
     "factors": {"svd": "converged"},
     "start": {"learning_rate": "first-step"},
     "prediction": {"epoch": "last"},
@@ -194,6 +194,8 @@ def _data_of(task: Data) -> Data:
 
 def _gradient_key(study: Study, model: str, task: str, samples: int) -> list[Any]:
     settings = study.settings(task)["gradient"] | {"samples": samples}
+    training = _settings(study, task, "training")
+    settings |= {key: value for key, value in training.items() if key == "logits"}
     return [_data_key(study, model, task), settings]
 
 

@@ -10,7 +10,8 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
-from lorasb.start.gradients import IGNORED, Batch
+from lorasb.models.label_logits import IGNORED
+from lorasb.start.gradients import Batch
 from lorasb.tasks.task import Row
 
 

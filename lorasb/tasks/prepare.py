@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerBase
 
 from lorasb.errors import UserError
 from lorasb.files import atomic, check_readable, write_json
-from lorasb.start.gradients import IGNORED
+from lorasb.models.label_logits import IGNORED
 from lorasb.tasks.answers import EXTRACTORS
 from lorasb.tasks.overlap import Part, Tally, drop_overlap
 from lorasb.tasks.sources import check_apart, describe, load_rows

@@ -6,7 +6,7 @@ same bytes as one that was never killed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from lorasb.errors import UserError, one_line
 from lorasb.files import read_json
 from lorasb.methods.method import Method
+from lorasb.models.label_logits import at_labels
 from lorasb.models.layers import head_parameters
 from lorasb.training.callbacks import Keeper, Progress, StopOnNan
 from lorasb.training.checkpoints import last_checkpoint, restore_hooks
@@ -53,7 +54,7 @@ def train(
     keeper = Keeper(plan, clock, read_json(resume / MARKER)["seconds"] if resume else 0.0, hooks)
     trainer = _CellTrainer(
         method,
-        plan.rates,
+        plan,
         model=model,
         args=_arguments(plan),
         train_dataset=_OrderedRows(rows, plan.order),
@@ -111,15 +112,15 @@ def _arguments(plan: Plan) -> TrainingArguments:
 class _CellTrainer(Trainer):
     """Trainer whose optimiser comes from the method, and whose loss is the mean over a step's rows.
 
-    Modules named in `rates` have learning rates of their own.
+    Modules named in the plan's `rates` have learning rates of their own.
 
     Trainer leaves that mean to the model. Causal language models take it over the step's tokens;
     heads with one label a row take it over the rows of one backward pass, and their losses would
     add up over the passes of a step.
     """
 
-    def __init__(self, method: Method, rates: Mapping[str, float], **arguments: Any) -> None:
-        self._method, self._rates = method, rates
+    def __init__(self, method: Method, plan: Plan, **arguments: Any) -> None:
+        self._method, self._rates, self._logits = method, plan.rates, plan.settings["logits"]
         super().__init__(**arguments)
 
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
@@ -148,6 +149,8 @@ class _CellTrainer(Trainer):
         num_items_in_batch: torch.Tensor | None = None,
     ) -> Any:
         labels = inputs["labels"]
+        if self._logits == "labels":
+            inputs = at_labels(model, inputs)
         found = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         loss, *outputs = found if return_outputs else (found,)
         if num_items_in_batch is not None and labels.ndim == 1:

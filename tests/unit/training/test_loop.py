@@ -27,6 +27,7 @@ SETTINGS = {
     "warmup_ratio": 0.1,
     "weight_decay": 0.0,
     "max_grad_norm": 1.0,
+    "logits": "all",
     "precision": "float32",
     "checkpoint_steps": 4,
 }
