@@ -50,6 +50,9 @@ _METRICS = {
     "accuracy": "Accuracy",
     "accuracy_strict": "Accuracy, strict",
     "accuracy_flexible": "Accuracy",
+    "answer_loss": "Loss of the right answer",
+    "choice": "Likeliest option",
+    "choice_norm": "Likeliest option by length",
     "matthews": "Matthews correlation",
     "f1": "F1",
     "pearson": "Pearson correlation",
@@ -65,6 +68,8 @@ def metric_label(metric: str) -> str:
 def percent_label(metric: str) -> str:
     """An axis label for a metric drawn times 100."""
     name = metric_label(metric)
+    if metric == "answer_loss":
+        return f"100 x {name} (nats a token, lower is better)"
     return f"100 x {name}" if "correlation" in name else f"{name} (%)"
 
 

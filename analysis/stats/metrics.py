@@ -30,9 +30,9 @@ def score(metric: str, prediction: npt.ArrayLike, label: npt.ArrayLike) -> Float
     Parameters
     ----------
     metric
-        `accuracy`, `matthews`, `f1` (of class 1; where there are others than 0 and 1, the mean of
-        all that are predicted or there), `pearson` or `spearman`; what follows an underscore, as in
-        `accuracy_strict`, is ignored.
+        `accuracy`, `likelihood` (predictions are values to be averaged), `matthews`, `f1` (of class
+        1; where there are others than 0 and 1, the mean of all that are predicted or there),
+        `pearson` or `spearman`; what follows an underscore, as in `accuracy_strict`, is ignored.
     prediction
         Shape (..., items).
     label
@@ -57,6 +57,8 @@ def item_score(metric: str, items: pd.DataFrame) -> float:
 
 def bounds(metric: str) -> tuple[float, float]:
     """The least and the largest value that a metric can take; infinite where it has none."""
+    if metric == "answer_loss":
+        return 0.0, np.inf
     kind = metric.split("_", maxsplit=1)[0]
     if kind in {"accuracy", "f1", "choice"}:
         return 0.0, 1.0
@@ -80,6 +82,10 @@ def _float(prediction: npt.ArrayLike, label: npt.ArrayLike) -> tuple[Floats, Flo
 
 def _hits(prediction: Floats, label: Floats) -> Floats:
     return np.asarray(prediction == label, dtype=np.float64)[..., None]
+
+
+def _values(prediction: Floats, _label: Floats) -> Floats:
+    return np.asarray(prediction[..., None])
 
 
 def _first(average: Floats) -> Floats:
@@ -142,6 +148,7 @@ def _ratio(top: Floats, bottom: Floats) -> Floats:
 
 _METRICS: dict[str, tuple[Features, Value]] = {
     "accuracy": (_hits, _first),
+    "likelihood": (_values, _first),
     "matthews": (_classes, _matthews),
     "f1": (_positives, _f1),
     "pearson": (_moments, _correlation),

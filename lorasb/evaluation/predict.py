@@ -13,6 +13,7 @@ from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from lorasb.errors import UserError
+from lorasb.evaluation.likelihood import likelihoods
 from lorasb.seeding import seeded
 from lorasb.start.gradients import Batch
 from lorasb.tasks.collate import Collator
@@ -48,9 +49,10 @@ def predict(
     A generation task's prediction is the greedy answer as text, or a sampled one where the task has
     `sampling`, up to `max_new_tokens`, the end-of-text token or a stop text, each of which an
     evaluation set may have for itself; a class is an `int`, a number a `float`. The gold label has
-    the same type. Batches are made of rows of similar length and one set. Sampling is seeded from
-    `generator`, without one from a generator of seed 0; its draws depend on `batch_size`. The
-    model's mode and the global random state are left as they were.
+    the same type. Where the task has metrics by likelihood, each row also has what
+    `lorasb.evaluation.likelihood.likelihoods` finds. Batches are made of rows of similar length and
+    one set. Sampling is seeded from `generator`, without one from a generator of seed 0; its draws
+    depend on `batch_size`. The model's mode and the global random state are left as they were.
 
     Raises
     ------
@@ -78,9 +80,12 @@ def predict(
                 outputs = _classify(model, batch, part)
             found.update(zip(chosen, outputs, strict=True))
             bar.update(len(chosen))
+        more: list[Row] = [{}] * len(rows)
+        if task.by_likelihood:
+            more = likelihoods(model, tokenizer, rows, batch_size)
     gold = "answer" if generates else "labels"
     return [
-        {"item": row["item"], "prediction": found[index], "label": row[gold]}
+        {"item": row["item"], "prediction": found[index], "label": row[gold], **more[index]}
         for index, row in enumerate(rows)
     ]
 

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from lorasb.errors import UserError, remake
+from lorasb.evaluation.likelihood import choices
 from lorasb.files import atomic, read_jsonl, write_csv
 from lorasb.study.cells import COLUMNS
 from lorasb.tasks.answers import COMPARATORS, EXTRACTORS
@@ -32,7 +33,7 @@ def score_rows(task: Task, predictions: Sequence[Row]) -> tuple[dict[str, float]
     `prediction` and `label` are text: the class, the number, or the answers that the rule of the
     primary metric takes from the reply (None where it has none) and from the gold text. `correct`
     is 1.0 or 0.0, NaN for regression. Generated answers have it by both rules as `strict` and
-    `flexible`.
+    `flexible`, and what its metrics by likelihood are: nats, or 1.0 where the choice is right.
 
     Raises
     ------
@@ -59,7 +60,7 @@ def score_cells(
 
     A cell is its columns (`lorasb.study.cells.COLUMNS`) and its predictions. `metrics_path` becomes
     a CSV file with one row a cell and metric, `items_path` a parquet file with one row a cell and
-    item.
+    item, with a column for each metric by likelihood.
     `set` names the evaluation set; rows where it is empty are of the whole split, and the value of
     a split with several sets is the mean of theirs.
 
@@ -74,6 +75,7 @@ def score_cells(
     items: list[Row] = []
     for columns, path in cells:
         predictions = read_jsonl(path)
+        _check_rows(task, predictions, path)
         _check_items(predictions, gold, path)
         values, scored = _score_sets(task, predictions, {item: rows[item]["set"] for item in rows})
         metrics += [
@@ -83,7 +85,9 @@ def score_cells(
         items += [{**columns, "metric": task.primary, **row} for row in scored]
     write_csv(metrics_path, pd.DataFrame(metrics, columns=METRIC_COLUMNS))
     # empty for all rows of a task that is not generated
-    table = pd.DataFrame(items, columns=ITEM_COLUMNS).astype(dict.fromkeys(VERDICTS, float))
+    table = pd.DataFrame(items, columns=[*ITEM_COLUMNS, *task.by_likelihood]).astype(
+        dict.fromkeys(VERDICTS, float)
+    )
     with atomic(items_path) as partial:
         table.to_parquet(partial, index=False)
 
@@ -140,7 +144,21 @@ def _score_answers(
             item[role] = float(right)
             if task.primary == f"accuracy_{role}":
                 item |= {"prediction": found, "label": gold, "correct": float(right)}
+    items = [
+        item | _by_likelihood(task, row) for item, row in zip(items, predictions, strict=True)
+    ]
+    metrics |= {name: fmean(item[name] for item in items) for name in task.by_likelihood}
     return metrics, items
+
+
+def _by_likelihood(task: GenerationTask, row: Row) -> dict[str, float]:
+    """The task's metrics by likelihood, of one item."""
+    if not task.by_likelihood:
+        return {}
+    chosen = choices(row["options"]) if "options" in row else {}
+    values = {name: float(text == row["label"]) for name, text in chosen.items()}
+    values["answer_loss"] = row["answer_loss"]
+    return {name: values[name] for name in task.by_likelihood}
 
 
 def _judged(
@@ -199,10 +217,14 @@ def _labelled(split_path: Path) -> list[Row]:
     ]
 
 
-def _check_items(predictions: Sequence[Row], gold: dict[int, Any], path: Path) -> None:
+def _check_rows(task: Task, predictions: Sequence[Row], path: Path) -> None:
+    more = {"answer_loss", "options"} if task.by_likelihood else set()
     for number, row in enumerate(predictions, start=1):
-        if row.keys() != ROW:
+        if not ROW <= row.keys() <= ROW | more or (more and "answer_loss" not in row):
             raise UserError(f"{path}, line {number}: not a prediction; {remake(path)}")
+
+
+def _check_items(predictions: Sequence[Row], gold: dict[int, Any], path: Path) -> None:
     counts = Counter(row["item"] for row in predictions)
     missing = sorted(set(gold) - set(counts))
     unknown = sorted(set(counts) - set(gold))

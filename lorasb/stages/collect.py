@@ -13,6 +13,7 @@ from lorasb.records import Inputs, write_record
 from lorasb.study.cells import Cell
 from lorasb.study.paths import DATA, DIRECTIONS, GRADIENT_PROBES, SPECTRA, TABLES
 from lorasb.study.study import Study
+from lorasb.tasks.checks import BY_LIKELIHOOD
 from lorasb.tidy.data import data_rows
 from lorasb.tidy.origins import origins
 from lorasb.tidy.read import read_csv, read_parquet
@@ -62,7 +63,8 @@ def join_items(paths: list[Path]) -> pd.DataFrame:
     items = pd.concat([read_parquet(path, known) for path in paths], ignore_index=True)
     # and have numbers in the place of text
     text = {"prediction": "string", "label": "string"}
-    return items.reindex(columns=ITEM_COLUMNS).fillna({"set": WHOLE}).astype(text)
+    columns = [*ITEM_COLUMNS, *(name for name in BY_LIKELIHOOD if name in items)]
+    return items.reindex(columns=columns).fillna({"set": WHOLE}).astype(text)
 
 
 def _inputs(study: Study, cells: list[Cell], done: list[Cell], *, available: bool) -> Inputs:

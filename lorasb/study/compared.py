@@ -59,6 +59,11 @@ def has_evaluation_sets(study: Study) -> bool:
     return any("sets" in data["splits"]["test"] for data in study.task_data.values())
 
 
+def has_likelihoods(study: Study) -> bool:
+    """Whether the likelihood of right answers is a metric of a task of the study."""
+    return any("answer_loss" in data["metrics"] for data in study.task_data.values())
+
+
 def varied_arguments(study: Study) -> set[str]:
     """The arguments in which alone two variants of one method differ, and `samples` likewise."""
     found = set()

@@ -142,7 +142,8 @@ def _prediction_key(study: Study, task: str) -> list[Any]:
     if "sampling" in study.task_data[task]:
         # draws are made for a batch at a time
         key.append(prediction["batch_size"])
-    return key
+    # of whose answers the likelihood is kept
+    return key + (study.tasks[task].by_likelihood and ["likelihood"])
 
 
 def _precision_key(study: Study, point: Point) -> list[Any]:
@@ -181,7 +182,7 @@ def _data_of(task: Data) -> Data:
 
     Which training rows are dropped is told apart, as it may follow from the other keys.
     """
-    scoring = {"score_version", "metrics", "primary", "answers", "label"}
+    scoring = {"score_version", "metrics", "primary", "selection_metric", "answers", "label"}
     data = _without(task, scoring | {"drop_overlap"})
     if "splits" in data:
         data["splits"] = {

@@ -9,8 +9,10 @@ from typing import Any
 from lorasb.errors import UserError
 
 MOST_GENERATED = 1_000_000  # rows; more of a family would be repetitions
+# of generation tasks, without a reply: of the gold answer, and of all options
+BY_LIKELIHOOD = ("answer_loss", "choice", "choice_norm")
 METRICS_OF_KIND = {
-    "generation": {"accuracy_strict", "accuracy_flexible"},
+    "generation": {"accuracy_strict", "accuracy_flexible", *BY_LIKELIHOOD},
     "classification": {"accuracy", "matthews", "f1"},
     "regression": {"pearson", "spearman"},
 }
@@ -20,6 +22,15 @@ def check_together(data: Mapping[str, Any], where: str) -> None:
     """Refuse keys that are right alone but not together."""
     if data["primary"] not in data["metrics"]:
         raise UserError(f"{where}: primary: '{data['primary']}' is not one of metrics")
+    if data["primary"] in BY_LIKELIHOOD:
+        raise UserError(
+            f"{where}: primary: {data['primary']} stands beside replies, not in their place; "
+            "name a metric of replies, and selection_metric to choose learning rates by another one"
+        )
+    if data.get("selection_metric", data["primary"]) not in data["metrics"]:
+        raise UserError(
+            f"{where}: selection_metric: '{data['selection_metric']}' is not one of metrics"
+        )
     misfits = set(data["metrics"]) - METRICS_OF_KIND[data["kind"]]
     if misfits:
         known = ", ".join(sorted(METRICS_OF_KIND[data["kind"]]))
@@ -28,6 +39,7 @@ def check_together(data: Mapping[str, Any], where: str) -> None:
         )
     if data["kind"] == "generation":
         _check_templates(data, where)
+        _check_options(data, where)
     else:
         _check_columns(data, where)
         _check_num_labels(data, where)
@@ -46,6 +58,22 @@ def _check_templates(data: Mapping[str, Any], where: str) -> None:
         for name in ("prompt", "answer"):
             if name in owner:
                 _check_template(owner[name], f"{key}: {name}")
+
+
+def _check_options(data: Mapping[str, Any], where: str) -> None:
+    """Refuse a choice without options, and options that no metric reads."""
+    chosen = [name for name in data["metrics"] if name.startswith("choice")]
+    owners = _owners(data, where)
+    found = {key: owner.get("options", data.get("options")) for key, owner in owners.items()}
+    if data["splits"]["test"].get("sets") and "options" not in data:
+        del found[where]
+    for key, options in found.items():
+        if chosen and options is None:
+            raise UserError(f"{key}: metrics: {chosen[0]} needs the key options")
+        if options is not None and not chosen:
+            raise UserError(f"{key}: options: no metric reads them; add choice to metrics")
+        if options is not None and "{option}" not in options["text"]:
+            raise UserError(f"{key}: options.text: no {{option}}; all options would be the same")
 
 
 def _check_template(template: str, key: str) -> None:

@@ -21,7 +21,15 @@ from lorasb.models.label_logits import IGNORED
 from lorasb.tasks.answers import EXTRACTORS
 from lorasb.tasks.overlap import Part, Tally, drop_overlap
 from lorasb.tasks.sources import check_apart, describe, load_rows
-from lorasb.tasks.task import SPLITS, GenerationTask, LabelledTask, Row, Task, fields
+from lorasb.tasks.task import (
+    SPLITS,
+    GenerationTask,
+    LabelledTask,
+    Options,
+    Row,
+    Task,
+    fields,
+)
 from lorasb.tasks.values import left_out
 
 TOKENS = List(Value("int32"))
@@ -253,12 +261,16 @@ def _encode_prompts(
         "answer": [task.answer.format(**row) for row in kept],
     }
     _check_gold(task, kept, data["answer"])
+    features = PROMPTS
+    if task.options is not None:
+        data["options"] = _options(task, task.options, kept, data["answer"])
+        features = Features(PROMPTS | {"options": List(Value("string"))})
     counts = {
         "truncated": sum(len(ids) > max_length for ids in prompts),
         "dropped_empty_answers": len(rows) - len(kept),
         "empty_prompts": _empty_prompts(task, kept),
     }
-    return Dataset.from_dict(data, features=PROMPTS), counts
+    return Dataset.from_dict(data, features=features), counts
 
 
 def _answered(task: GenerationTask, rows: list[Row]) -> list[Row]:
@@ -283,6 +295,20 @@ def _check_gold(task: GenerationTask, rows: list[Row], answers: list[str]) -> No
                     f"task {task.name}, row {row['item']}: the extractor {rule.gold} "
                     f"(answers.{role}) finds nothing in the gold answer {answer!r}"
                 )
+
+
+def _options(
+    task: GenerationTask, options: Options, rows: list[Row], answers: list[str]
+) -> list[list[str]]:
+    """The options of each row; refuse rows whose gold answer is none of theirs."""
+    found = [options.of(task.prompt.format(**row)) for row in rows]
+    for row, own, answer in zip(rows, found, answers, strict=True):
+        if answer not in own:
+            raise UserError(
+                f"task {task.name}, row {row['item']}: the gold answer {answer!r} is none of its "
+                f"options, {own}; see the key options"
+            )
+    return found
 
 
 def _facts(rows: Dataset, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from string import Formatter
 from typing import TYPE_CHECKING, Any
 
 from lorasb.config import read as config
-from lorasb.tasks.checks import check_together
+from lorasb.tasks.checks import BY_LIKELIHOOD, check_together
 
 if TYPE_CHECKING:
     from lorasb.models.spec import Kind
@@ -93,6 +94,19 @@ class Sampling:
     top_k: int
 
 
+@dataclass(frozen=True)
+class Options:
+    """The answers that an item can have: `text` with each of the `names` that its prompt names."""
+
+    text: str
+    names: tuple[str, ...]
+
+    def of(self, prompt: str) -> list[str]:
+        """The options of an item."""
+        held = (name for name in self.names if re.search(rf"\b{re.escape(name)}\b", prompt))
+        return [self.text.format(option=name) for name in held]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Task(ABC):
     """What all tasks have. `Task.from_config` gives one of the two subclasses."""
@@ -105,6 +119,8 @@ class Task(ABC):
     splits: Mapping[str, SplitSpec]
     metrics: tuple[str, ...]
     primary: str
+    # what learning rates are chosen by
+    selection_metric: str
     # of the task head; 1 for regression, and for generation, which has none
     num_labels: int = 1
     # rows that are left out: `lorasb.tasks.values.left_out`
@@ -136,6 +152,11 @@ class Task(ABC):
         others = [spec for spec in self.splits.values() if spec is not train]
         taken = [spec.rows for spec in others if spec.origin == train.origin]
         return None if available is None else available - sum(rows or 0 for rows in taken)
+
+    @property
+    def by_likelihood(self) -> list[str]:
+        """Its metrics that need the likelihood of answers, not a reply."""
+        return [name for name in self.metrics if name in BY_LIKELIHOOD]
 
     @property
     @abstractmethod
@@ -191,6 +212,8 @@ class GenerationTask(Task):
     sampling: Sampling | None
     # "strict" and "flexible"
     answers: Mapping[str, Rule]
+    # of metrics by likelihood
+    options: Options | None = None
 
     @property
     def inputs(self) -> list[str]:
@@ -239,6 +262,7 @@ def _task(name: str, data: Mapping[str, Any], splits: Mapping[str, Any]) -> Task
         "splits": _splits(splits),
         "metrics": tuple(data["metrics"]),
         "primary": data["primary"],
+        "selection_metric": data.get("selection_metric", data["primary"]),
         "drop_rows": tuple(data.get("drop_rows", ())),
         "sets": {one: _set(f"{name}/{one}", data, own) for one, own in sets.items()},
     }
@@ -251,6 +275,7 @@ def _task(name: str, data: Mapping[str, Any], splits: Mapping[str, Any]) -> Task
             stop=tuple(data.get("stop", ())),
             sampling=Sampling(**data["sampling"]) if "sampling" in data else None,
             answers={role: _rule(rule) for role, rule in data["answers"].items()},
+            options=_options(data.get("options")),
         )
     return LabelledTask(
         **common,
@@ -287,6 +312,10 @@ def _rule(data: str | Mapping[str, str]) -> Rule:
     if isinstance(data, str):
         return Rule(data, data, "equal")
     return Rule(data["prediction"], data["gold"], data.get("compare", "equal"))
+
+
+def _options(data: Mapping[str, Any] | None) -> Options | None:
+    return None if data is None else Options(data["text"], tuple(data["names"]))
 
 
 def _splits(data: Mapping[str, Any]) -> dict[str, SplitSpec]:

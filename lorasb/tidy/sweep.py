@@ -7,6 +7,7 @@ import pandas as pd
 from lorasb.errors import UserError
 from lorasb.study.cells import Point
 from lorasb.study.study import Study
+from lorasb.tasks.metrics import LOWER_IS_BETTER
 from lorasb.tidy.tables import primary_score
 
 POINT = list(Point._fields)
@@ -16,7 +17,7 @@ def sweep_rows(study: Study, scores: pd.DataFrame) -> pd.DataFrame:
     """One row a cell of the sweep: its score on the selection split, or that it failed."""
     rows = []
     for cell in study.scored_cells("selection"):
-        metric = study.tasks[cell.task].primary
+        metric = study.tasks[cell.task].selection_metric
         score = primary_score(cell, metric, scores)
         status = "ok" if score is not None else "failed"
         rows.append({**cell.columns, "metric": metric, "score": score, "status": status})
@@ -36,7 +37,8 @@ def select_rates(sweep: pd.DataFrame) -> pd.DataFrame:
         usable = means[means["size"] == means["count"]]
         if usable.empty:
             raise UserError(f"sweep: every learning rate failed for {', '.join(map(str, key))}")
-        best = str(usable["mean"].idxmax())
+        lower = set(group["metric"]) <= LOWER_IS_BETTER
+        best = str(usable["mean"].idxmin() if lower else usable["mean"].idxmax())
         edge = {means.index[0]: "low", means.index[-1]: "high"}.get(best, "none")
         names = dict(zip(POINT, key, strict=True))
         found = {"lr": best, "score": usable["mean"][best], "seeds": usable["size"][best]}

@@ -17,6 +17,7 @@ from snakemake.iocontainers import InputFiles, OutputFiles, Params
 from analysis.tables.paired_differences import paired_differences
 from analysis.tidy import TableError
 from tests.analysis.conftest import MODEL, NAMES, NAMES_TABLE
+from tests.analysis.tables.test_likelihood import with_likelihood
 
 ROOT = Path(__file__).resolve().parents[2]
 FIGURES = sorted((ROOT / "analysis/figures").glob("[a-z]*.py"))
@@ -46,11 +47,13 @@ def inputs(ablations, tmp_path_factory) -> dict[str, str]:
     plain = ("runs", "scores", "losses", "directions", "gradients", "spectra", "data")
     for name in (*plain, "exact", "sweep"):
         getattr(ablations, name).to_csv(folder / f"{name}.csv", index=False)
+    scores, items = with_likelihood(ablations.scores, ablations.items)
+    scores.to_csv(folder / "scores.csv", index=False)
     NAMES_TABLE.to_csv(folder / "names.csv", index=False)
     paper = pd.read_csv(ROOT / "analysis/paper.csv").assign(model=MODEL)
     paper.to_csv(folder / "paper.csv", index=False)
     ablations.selected.to_csv(folder / "selected_lr.tsv", index=False, sep="\t")
-    ablations.items.to_parquet(folder / "items.parquet")
+    items.to_parquet(folder / "items.parquet")
     paired = paired_differences(ablations.items, NAMES, np.random.default_rng(0), resamples=99)
     paired.to_csv(folder / "paired.csv", index=False)
     paths = {path.stem: str(path) for path in folder.iterdir()}

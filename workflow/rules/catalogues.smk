@@ -41,6 +41,7 @@ def conditions(study):
         "sweep": False,  # for the target `sweep` alone
         "selected rates": study.learning_rates == "selected",
         "several sets": compared.has_evaluation_sets(study),
+        "likelihoods": compared.has_likelihoods(study),
         "directions": compared.compares_directions(study),
         "snapshots": compared.keeps_snapshots(study),
         "varies scaling": "scaling" in varied,

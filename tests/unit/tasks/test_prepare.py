@@ -130,6 +130,22 @@ def test_a_gold_text_without_an_answer_is_refused_before_training(generated):
         prepare(generation_task(answers=answers), word_tokenizer(), max_length=20, seed=0)
 
 
+def test_options_stand_beside_the_prompts_that_name_them(generated):
+    names = ["w8 w9", "w16", "w24 w25 w26", "w5"]
+    changes = {
+        "metrics": ["accuracy_flexible", "choice"],
+        "prompt": "{question} w8 w9 w16 w24 w25 w26",
+        "options": {"text": "{option}", "names": names},
+    }
+    splits, _ = prepare(generation_task(**changes), word_tokenizer(), max_length=20, seed=0)
+    assert splits["test"]["options"] == [names, names[:3], names[:3]]
+    assert "options" not in splits["train"].column_names
+    assert splits["selection"]["options"] == splits["test"]["options"]
+    changes["options"] = {"text": "{option}", "names": ["w8 w9", "w5"]}
+    with pytest.raises(UserError, match=r"the gold answer 'w16' is none of its options"):
+        prepare(generation_task(**changes), word_tokenizer(), max_length=20, seed=0)
+
+
 def test_evaluation_sets_follow_each_other_in_the_test_split(monkeypatch, tmp_path):
     answers = ["option1 w8", "option2 w9", "option3 w10"]
     texts(monkeypatch, question=["w5", "w6 w7", "w11"], answer=answers)

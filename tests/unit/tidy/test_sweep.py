@@ -15,7 +15,7 @@ def sweep(scores: dict[str, list[float | None]]) -> pd.DataFrame:
         for lr, values in scores.items()
         for seed, s in enumerate(values)
     ]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).assign(metric="accuracy")
 
 
 def chosen(scores: dict[str, list[float | None]]) -> dict[str, object]:
@@ -74,7 +74,8 @@ def test_rates_that_were_not_chosen_anew_keep_their_rows_and_places(project):
     assert study.points_to_sweep == [QUICKSTART]
     rates = study.sweep["learning_rates"]["lora"]
     scores = pd.DataFrame([dict(zip(POINT, QUICKSTART, strict=True)) | {"lr": lr} for lr in rates])
-    chosen = selected_table(scores.assign(seed=100, score=[0.0, 0.1, 0.0, 0.0, 0.8067, 0.1]), study)
+    values = [0.0, 0.1, 0.0, 0.0, 0.8067, 0.1]
+    chosen = selected_table(scores.assign(seed=100, metric="accuracy", score=values), study)
     chosen.to_csv(path, sep="\t", index=False, float_format="%.4f")
     assert path.read_text() == before
 
@@ -84,7 +85,9 @@ def test_what_the_sweep_writes_is_read_as_chosen(project):
     study = Study("quickstart")
     cells = pd.DataFrame([cell.columns for cell in study.scored_cells("selection")])
     path = project / selected_rates_path("quickstart")
-    selected_table(cells.assign(score=0.5), study).to_csv(path, sep="\t", index=False)
+    selected_table(cells.assign(metric="accuracy", score=0.5), study).to_csv(
+        path, sep="\t", index=False
+    )
     assert set(read_selected_rates(path)) == set(study.points) - {
         p for p in study.points if p.variant == "base"
     }
