@@ -108,7 +108,7 @@ class TestScoreInterval:
         ("matthews", (-1, 1)),
         ("pearson", (-1, 1)),
         ("spearman", (-1, 1)),
-        ("answer_loss", (-math.inf, math.inf)),
+        ("answer_loss", (0, math.inf)),
         ("likelihood", (-math.inf, math.inf)),
     ],
 )
@@ -118,4 +118,5 @@ def test_intervals_stay_within_what_the_metric_can_be(metric, expected):
     table = pd.DataFrame({"metric": metric, "score": values, "key": 1})
     row = stats.score_means(table, ["key"]).iloc[0]
     assert expected[0] <= row["low"] < row["mean"] < row["high"] <= expected[1]
-    assert row["interval"] == ("logit" if expected[1] == 1 else "t")
+    kinds = {1: "logit", math.inf: "t" if expected[0] else "cut"}
+    assert row["interval"] == kinds[expected[1]]
