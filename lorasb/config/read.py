@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import difflib
+import os
 import re
 from collections.abc import Iterable, Iterator
 from functools import cache
@@ -24,6 +25,8 @@ except ImportError:
     from yaml import SafeLoader as _SafeLoader  # type: ignore[assignment]
 
 CONFIG = Path("config")
+# names a folder of the user's own, whose files stand beside those of `config/`
+OWN_CONFIG = "LORASB_CONFIG"
 # whose files may state `extends`, the name of another one, and then only what differs from it
 EXTENDABLE = {"study", "task", "model"}
 # starts the name of a file that is only there to be extended
@@ -97,9 +100,40 @@ def names(folder: str) -> list[str]:
 
 
 def _stems(folder: str) -> list[str]:
+    return sorted(path.stem for part in folders() for path in (part / folder).glob("*.yaml"))
+
+
+def folders() -> list[Path]:
+    """`config/`, and the user's own folder if the environment names one.
+
+    Raises
+    ------
+    UserError
+        If there is no such folder.
+    """
     if not CONFIG.is_dir():
         raise UserError(f"{CONFIG}: no such folder; run from the project's root, where it is")
-    return sorted(path.stem for path in (CONFIG / folder).glob("*.yaml"))
+    own = os.environ.get(OWN_CONFIG)
+    if not own:
+        return [CONFIG]
+    if not Path(own).is_dir():
+        raise UserError(f"{OWN_CONFIG}={own}: no such folder; name the one with your own files")
+    return [CONFIG, Path(own)]
+
+
+def path_of(folder: str, name: str) -> Path:
+    """The YAML file of that name, in `config/` or in the user's own folder; it need not be there.
+
+    Raises
+    ------
+    UserError
+        If both have one.
+    """
+    paths = [part / folder / f"{name}.yaml" for part in folders()]
+    there = [path for path in paths if path.exists()]
+    if len(there) > 1:
+        raise UserError(f"{there[1]}: {there[0]} has that name; rename it")
+    return there[0] if there else paths[0]
 
 
 def merge(base: Data, changes: Data) -> Data:
@@ -217,7 +251,7 @@ def _explain(error: Any) -> str:
 def variant_file(name: str) -> Path:
     """The file in `config/methods` that has a variant."""
     (file,) = (f for f in names("methods") if _may_hold(f, [name]) and name in _variants_of(f))
-    return CONFIG / "methods" / f"{file}.yaml"
+    return path_of("methods", file)
 
 
 def _may_hold(file: str, wanted: Iterable[str]) -> bool:
@@ -241,7 +275,7 @@ def _variants(files: list[str]) -> dict[str, Data]:
 
 def _variants_of(file: str) -> dict[str, Data]:
     """A method's own variant, called as its file, and those inside the file."""
-    data = read_yaml(CONFIG / "methods" / f"{file}.yaml", "method")
+    data = read_yaml(path_of("methods", file), "method")
     inside = data.pop("variants", {})
     # two variants that look alike could not be told apart
     shared = {key: value for key, value in data.items() if key != "style"}
@@ -249,7 +283,7 @@ def _variants_of(file: str) -> dict[str, Data]:
 
 
 def _load(kind: str, folder: str, name: str) -> Data:
-    path = CONFIG / folder / f"{name}.yaml"
+    path = path_of(folder, name)
     if not path.exists():
         raise UserError(unknown(kind, name, names(folder)) + f" (there is no {path})")
     if name.startswith(TEMPLATE):
@@ -263,7 +297,7 @@ def _load(kind: str, folder: str, name: str) -> Data:
 
 def _extended(kind: str, folder: str, chain: list[str]) -> Any:
     """The file that ends the chain of names, laid over the files that it extends."""
-    path = CONFIG / folder / f"{chain[-1]}.yaml"
+    path = path_of(folder, chain[-1])
     data = _parse(path, kind)
     if "extends" not in data:
         return data
@@ -273,7 +307,7 @@ def _extended(kind: str, folder: str, chain: list[str]) -> Any:
     if parent in chain:
         circle = " -> ".join([*chain, parent])
         raise UserError(f"{path}: extends: {circle}: a {kind} cannot extend itself")
-    if not (CONFIG / folder / f"{parent}.yaml").exists():
+    if not path_of(folder, parent).exists():
         raise UserError(f"{path}: extends: {unknown(kind, parent, _stems(folder))}")
     return merge(_extended(kind, folder, [*chain, parent]), data)
 

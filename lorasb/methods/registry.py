@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
 
 from lorasb.config import read as config
-from lorasb.errors import UserError
-from lorasb.methods.method import NEEDS_GRADIENT
+from lorasb.errors import UserError, one_line
+from lorasb.methods.method import NEEDS_GRADIENT, Method
 
-if TYPE_CHECKING:
-    from lorasb.methods.method import Method
-
+# entry points of other packages: name -> a subclass of Method
+GROUP = "lorasb.methods"
 # name -> module of lorasb.methods that has the class `METHOD`
 _METHODS = {
     "base": "untrained",
@@ -54,8 +55,8 @@ class Variant:
 
 
 def method_names() -> list[str]:
-    """The registered methods."""
-    return sorted(_METHODS)
+    """The methods here, and those of installed packages."""
+    return sorted({*_METHODS, *(point.name for point in _points())})
 
 
 def get_method(name: str) -> type[Method]:
@@ -64,12 +65,36 @@ def get_method(name: str) -> type[Method]:
     Raises
     ------
     UserError
-        If no method has that name.
+        If no method has that name, or several have, or a package's is none.
     """
-    if name not in _METHODS:
+    points = [point for point in _points() if point.name == name]
+    if len(points) + (name in _METHODS) > 1:
+        others = ", ".join(sorted(point.value for point in points))
+        raise UserError(f"method '{name}': more than one has that name: {others}; rename one")
+    if name in _METHODS:
+        method: type[Method] = import_module(f"lorasb.methods.{_METHODS[name]}").METHOD
+        return method
+    if not points:
         raise UserError(config.unknown("method", name, method_names()))
-    method: type[Method] = import_module(f"lorasb.methods.{_METHODS[name]}").METHOD
-    return method
+    return _of_package(points[0])
+
+
+@cache
+def _points() -> list[EntryPoint]:
+    """Each once: a package that is on the path twice has its entry points twice."""
+    return list(dict.fromkeys(entry_points(group=GROUP)))
+
+
+def _of_package(point: EntryPoint) -> type[Method]:
+    """The class that an entry point names."""
+    where = f"method '{point.name}', the entry point {point.value}"
+    try:
+        found: type[Method] = point.load()
+    except (ImportError, AttributeError) as error:
+        raise UserError(f"{where}: {one_line(error)}; it should name a class") from error
+    if not (isinstance(found, type) and issubclass(found, Method)):
+        raise UserError(f"{where}: no subclass of lorasb.methods.method.Method")
+    return found
 
 
 def make_method(name: str, arguments: config.Data) -> Method:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from lorasb.config.read import Data, check, read_text
+from lorasb.config.read import Data, check, path_of, read_text
 from lorasb.errors import UserError
 from lorasb.study.cells import Point
 
@@ -18,7 +18,7 @@ EDGES = {"low": "lowest", "high": "highest"}
 
 def selected_rates_path(study: str) -> Path:
     """The committed outcome of the study's sweep."""
-    return Path(f"config/studies/{study}.selected_lr.tsv")
+    return path_of("studies", study).with_name(f"{study}.selected_lr.tsv")
 
 
 def read_selected_rates(path: Path) -> Selected:

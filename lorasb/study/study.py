@@ -9,7 +9,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from lorasb.config.read import Data, load_study, unknown
+from lorasb.config.read import Data, load_study, path_of, unknown
 from lorasb.errors import UserError
 from lorasb.methods.method import NEEDS_GRADIENT
 from lorasb.methods.registry import make_variants
@@ -54,7 +54,7 @@ class Study:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.path = f"config/studies/{name}.yaml"
+        self.path = str(path_of("studies", name))
         data = load_study(name)
         protocol = protocol_of(data)
         self.seeds: list[int] = data["seeds"]

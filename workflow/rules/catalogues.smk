@@ -5,6 +5,8 @@ from hashlib import sha256
 
 import yaml
 
+from lorasb.study.rates import selected_rates_path
+
 # name of an input in a row -> its file
 INPUTS = {
     "names": f"{paths.TABLES}/names.csv",
@@ -24,7 +26,7 @@ INPUTS = {
     "sweep": f"{paths.TABLES}/sweep.csv",
     # the outcome of a sweep, and the one that was reviewed and committed
     "selected": f"{paths.TABLES}/selected_lr.tsv",
-    "rates": "config/studies/{study}.selected_lr.tsv",
+    "rates": str(selected_rates_path(STUDY.name)),
 }
 PARAMS = {
     "stale": hash_of(hashes.stale_rates),

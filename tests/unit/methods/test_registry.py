@@ -7,6 +7,8 @@ import re
 import pytest
 
 from lorasb.errors import UserError
+from lorasb.methods import registry
+from lorasb.methods.full import Full
 from lorasb.methods.registry import make_method, make_variant
 
 LORA = {"r": "rank", "lora_alpha": "rank"}
@@ -159,3 +161,37 @@ def test_the_file_and_the_variant_are_named(project, variant, old, new, message)
     path.write_text(text.replace(old, new, 1))
     with pytest.raises(UserError, match=f"^config/methods/{file}.yaml: {variant}: .*{message}"):
         make_variant(variant)
+
+
+class Point:
+    """An entry point of an installed package."""
+
+    def __init__(self, name: str, loaded: object) -> None:
+        self.name, self.value, self.loaded = name, f"package:{name}", loaded
+
+    def load(self) -> object:
+        if isinstance(self.loaded, Exception):
+            raise self.loaded
+        return self.loaded
+
+
+@pytest.mark.parametrize(
+    ("name", "loaded", "message"),
+    [
+        ("lora-sb", Full, "method 'lora-sb': more than one has that name: package:lora-sb"),
+        ("mine", dict, "package:mine: no subclass of lorasb.methods.method.Method"),
+        ("mine", ImportError("no module\n'x'"), "package:mine: no module 'x'; it should name a"),
+    ],
+)
+def test_an_entry_point_that_is_no_method_is_one_line(monkeypatch, name, loaded, message):
+    monkeypatch.setattr(registry, "_points", lambda: [Point(name, loaded)])
+    with pytest.raises(UserError, match=re.escape(message)) as caught:
+        make_method(name, {})
+    assert "\n" not in str(caught.value)
+
+
+def test_a_method_of_a_package_is_made_and_known(monkeypatch):
+    monkeypatch.setattr(registry, "_points", lambda: [Point("mine", Full)])
+    assert isinstance(make_method("mine", {"weights": "base"}), Full)
+    with pytest.raises(UserError, match="did you mean 'mine'"):
+        make_method("mein", {})

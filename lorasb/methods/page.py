@@ -1,0 +1,93 @@
+"""docs/methods.md, from the registry and the files of `config/methods`.
+
+`python -m lorasb.methods.page > docs/methods.md` writes it anew.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from textwrap import fill
+
+from lorasb.config import read as config
+from lorasb.methods.registry import Variant, make_variant, make_variants
+
+# a weight of BERT's size, at whose rank a method with one is counted
+SHAPES = {"layer": (768, 768)}
+RANK = 64
+
+HEAD = """\
+# Methods
+
+<!-- Made by `python -m lorasb.methods.page > docs/methods.md`; a test fails when it is stale. -->
+
+Every method of `config/methods/`: what it trains, what the workflow makes for it first, and the numbers of one
+weight of 768 × 768 at rank 64, which stands for whatever the method's knob is. Counts without a closed form are
+those of the tuner itself. Shared numbers, such as a bank of vectors, are counted once for a whole model.
+[config/README.md](../config/README.md#a-method) has the keys of a file, [method.md](method.md) the mathematics of
+LoRA-XS, LoRA-SB and their relatives, [plugins.md](plugins.md) how a method of your own joins.
+
+"""
+# class or option of PEFT -> why it is not here
+ABSENT = {
+    "Prompt and prefix tuning, P-tuning, CPT, Cartridge, adaption prompts": (
+        "they change inputs or add attention, so there is no change of an adapted weight to count or merge"
+    ),
+    "LN tuning": "it trains norms: counts and updates here are those of the model's adapted weights",
+    "BEFT": "it trains biases, which the models here have not everywhere, and cannot be merged without one",
+    "Lily, Shadow": "PEFT cannot merge them, so that they have no change of a weight",
+    "MonteCLoRA": "PEFT cannot copy a trained layer to merge it, and draws at random in its saved state",
+    "X-LoRA, Poly, Arrow": "they mix adapters that were trained before",
+    "LoftQ, QALoRA": "they start from quantised weights, which are refused here",
+    "aLoRA": "it acts after tokens of an invocation alone, which tasks here do not have",
+    "EVA, CorDA, LoRA-GA": "they start from data, for which PEFT wants the model and its rows when it attaches",
+}
+
+
+def page() -> str:
+    """The whole page, in Markdown."""
+    found = [make_variant(name) for name in config.names("methods")]
+    rows = "".join(f"| {' | '.join(_row(variant))} |\n" for variant in found)
+    head = "| variant | label | source | first | trained | stored |\n|---|---|---|---|---:|---:|\n"
+    parts = "\n".join(_part(variant) for variant in found)
+    absent = "".join(f"{_filled(f'- {name}: {why}.')}\n" for name, why in ABSENT.items())
+    return f"{HEAD}{head}{rows}\n{parts}\n## What PEFT has and is not here\n\n{absent}"
+
+
+def _row(variant: Variant) -> list[str]:
+    counts = variant.method.count(SHAPES, RANK if variant.method.has_rank else 0, 768 * 768)
+    needs = ", ".join(sorted(need.replace("_", " ") for need in variant.method.needs))
+    numbers = [f"{number:,}" for number in (counts.trainable, counts.stored)]
+    paper = config.load_variant(variant.name).get("paper", "–")
+    return [f"`{variant.name}`", variant.label, paper, needs or "–", *numbers]
+
+
+def _part(variant: Variant) -> str:
+    """What a method is, where it deviates, its rates, and the variants in its file."""
+    data = config.load_variant(variant.name)
+    lines = [f"## {variant.label}", "", _comment(variant.name)]
+    if "deviates" in data:
+        lines += ["", _filled(f"Deviates: {data['deviates']}.")]
+    if variant.rates:
+        lines += ["", f"Rates of a sweep: {', '.join(variant.rates)}."]
+    inside = [one for one in config.load_families([variant.name]) if one != variant.name]
+    own = [one for one in inside if config.variant_file(one) == config.variant_file(variant.name)]
+    labels = [f"`{name}` ({one.label})" for name, one in make_variants(own).items()]
+    if labels:
+        lines += ["", _filled(f"Variants: {', '.join(labels)}.")]
+    return "\n".join([*lines, ""])
+
+
+def _filled(text: str) -> str:
+    return fill(text, 110, subsequent_indent="  " * text.startswith("-"), break_on_hyphens=False)
+
+
+def _comment(name: str) -> str:
+    """The comment that a method's file begins with."""
+    text = config.read_text(config.variant_file(name))
+    found = re.match(r"(?:#.*\n)+", text)
+    return re.sub(r"^# ?", "", found[0], flags=re.MULTILINE).strip() if found else ""
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())
