@@ -21,26 +21,28 @@ HEAD = """\
 
 <!-- Made by `python -m lorasb.methods.page > docs/methods.md`; a test fails when it is stale. -->
 
-Every method of `config/methods/`: what it trains, what the workflow makes for it first, and the numbers of one
-weight of 768 × 768 at rank 64, which stands for whatever the method's knob is. Counts without a closed form are
-those of the tuner itself. Shared numbers, such as a bank of vectors, are counted once for a whole model.
-[config/README.md](../config/README.md#a-method) has the keys of a file, [method.md](method.md) the mathematics of
-LoRA-XS, LoRA-SB and their relatives, [plugins.md](plugins.md) how a method of your own joins.
+Every method of `config/methods/`: what it trains, what the workflow makes for it first, and the
+numbers of one weight of 768 x 768 at rank 64, which stands for whatever the method's knob is.
+Counts without a closed form are those of the tuner itself. Shared numbers, such as a bank of
+vectors, are counted once for a whole model. [config/README.md](../config/README.md#a-method) has
+the keys of a file, [method.md](method.md) the mathematics of LoRA-XS, LoRA-SB and their relatives,
+[plugins.md](plugins.md) how a method of your own joins.
 
 """
+NONE = "-"
 # class or option of PEFT -> why it is not here
 ABSENT = {
     "Prompt and prefix tuning, P-tuning, CPT, Cartridge, adaption prompts": (
-        "they change inputs or add attention, so there is no change of an adapted weight to count or merge"
+        "they change inputs or add attention; no adapted weight changes that could be counted"
     ),
-    "LN tuning": "it trains norms: counts and updates here are those of the model's adapted weights",
-    "BEFT": "it trains biases, which the models here have not everywhere, and cannot be merged without one",
+    "LN tuning": "it trains norms; counts and updates here are those of the adapted weights",
+    "BEFT": "it trains biases, which not all models have, and PEFT cannot merge it without one",
     "Lily, Shadow": "PEFT cannot merge them, so that they have no change of a weight",
-    "MonteCLoRA": "PEFT cannot copy a trained layer to merge it, and draws at random in its saved state",
+    "MonteCLoRA": "PEFT cannot copy a trained layer, which is how its change is measured here",
     "X-LoRA, Poly, Arrow": "they mix adapters that were trained before",
     "LoftQ, QALoRA": "they start from quantised weights, which are refused here",
     "aLoRA": "it acts after tokens of an invocation alone, which tasks here do not have",
-    "EVA, CorDA, LoRA-GA": "they start from data, for which PEFT wants the model and its rows when it attaches",
+    "EVA, CorDA": "they start from activations; the workflow has no stage for these yet",
 }
 
 
@@ -58,8 +60,8 @@ def _row(variant: Variant) -> list[str]:
     counts = variant.method.count(SHAPES, RANK if variant.method.has_rank else 0, 768 * 768)
     needs = ", ".join(sorted(need.replace("_", " ") for need in variant.method.needs))
     numbers = [f"{number:,}" for number in (counts.trainable, counts.stored)]
-    paper = config.load_variant(variant.name).get("paper", "–")
-    return [f"`{variant.name}`", variant.label, paper, needs or "–", *numbers]
+    paper = config.load_variant(variant.name).get("paper", NONE)
+    return [f"`{variant.name}`", variant.label, paper, needs or NONE, *numbers]
 
 
 def _part(variant: Variant) -> str:

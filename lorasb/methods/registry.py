@@ -19,6 +19,8 @@ GROUP = "lorasb.methods"
 _METHODS = {
     "base": "untrained",
     "full": "full",
+    "lora-ga": "lora_ga",
+    "lora-one": "lora_one",
     "lora-pro": "lora_pro.method",
     "lora-sb": "lora_sb",
     "lora-sb-gradient": "lora_sb_gradient",

@@ -29,13 +29,25 @@ SMALL: dict[str, dict[str, Any]] = {
     "velora": {"velora_config": {"num_groups": 4, "init_type": "batch_average_once"}},
 }
 # those whose training does not start at W0: coefficients are drawn; all of LoRA-SB but R = 0
-MOVED = {"fourierft", "c3a", "vblora", "unilora", "lora-xs", "kasa"} | {
+MOVED = {"fourierft", "c3a", "vblora", "unilora", "lora-xs", "lora-one", "kasa"} | {
     v for v in VARIANTS if v.startswith("lora-sb") and "zero" not in v and "sgd" not in v
 }
 # what a tuner fits to its inputs without a gradient
 FITTED = "lora_velora_embed"
 # those whose start follows from the weights alone, whatever the seed
-DRAW_NOTHING = {"boft", "ia3", "lora-sb-gradient", "mica", "miss", "oft", "olora", "psoft", "road"}
+DRAW_NOTHING = {
+    "boft",
+    "ia3",
+    "lora-ga",
+    "lora-one",
+    "lora-sb-gradient",
+    "mica",
+    "miss",
+    "oft",
+    "olora",
+    "psoft",
+    "road",
+}
 LLAMA_TARGETS = ["q_proj", "v_proj", "down_proj"]
 BERT_TARGETS = ["query", "attention.output.dense", "output.dense"]
 RANK = 4

@@ -86,11 +86,9 @@ class PeftMethod(Method):
             If something besides adapters and task head would be trained in fewer bits than float32,
             if the rank is above a weight, or if a target matches no layer.
         """
-        import peft
         import torch
 
         from lorasb.methods.peft.dora import guard_zero_rows
-        from lorasb.methods.peft.moved_start import attach_moved, starts_in_weight
         from lorasb.models.layers import target_shapes
         from lorasb.models.precision import hold_in_float32, lower
         from lorasb.seeding import derive_seed
@@ -98,10 +96,9 @@ class PeftMethod(Method):
         shapes = target_shapes(model, context.target_modules, context.task_head)
         self.count(shapes, context.rank, 0)  # refuses a rank that does not fit
         hold_in_float32(model, context.task_head)
-        wrap = attach_moved if starts_in_weight(self.options) else peft.get_peft_model
         with torch.random.fork_rng():
             torch.manual_seed(derive_seed(context.seed, "adapter"))
-            adapted = wrap(model, self.peft_config(context))
+            adapted = self.wrap(model, context)
         if short := lower(adapted, trained=True):
             raise UserError(
                 f"arguments.options: they train {short[0]} in fewer bits than float32, which loses "
@@ -111,6 +108,22 @@ class PeftMethod(Method):
         if self.arguments.get("optimizer"):
             self.optimizer(adapted, 1.0, 0.0)  # one that trains less than all freezes the rest
         return adapted
+
+    def wrap(self, model: PreTrainedModel, context: Context) -> Network:
+        """The model with an adapter at its start."""
+        import peft
+
+        from lorasb.methods.peft.moved_start import attach_moved
+
+        wrap = attach_moved if self.moves_start else peft.get_peft_model
+        return wrap(model, self.peft_config(context))
+
+    @property
+    def moves_start(self) -> bool:
+        """Whether the start of A and B is taken out of the base weight."""
+        from lorasb.methods.peft.moved_start import starts_in_weight
+
+        return starts_in_weight(self.options)
 
     def optimizer(
         self, model: Network, learning_rate: float, weight_decay: float
@@ -135,10 +148,10 @@ class PeftMethod(Method):
 
     def save(self, model: Network, folder: Path) -> None:
         """Write `adapter_model.safetensors` and `adapter_config.json`, which PEFT reads."""
-        from lorasb.methods.peft.moved_start import save_start, starts_in_weight
+        from lorasb.methods.peft.moved_start import save_start
 
         model.save_pretrained(folder)
-        if starts_in_weight(self.options):
+        if self.moves_start:
             save_start(model, folder)
         # PEFT writes sets in an order that differs from process to process
         config = read_json(folder / "adapter_config.json")
@@ -156,7 +169,7 @@ class PeftMethod(Method):
         import peft
 
         from lorasb.methods.peft.dora import guard_zero_rows
-        from lorasb.methods.peft.moved_start import load_moved, starts_in_weight
+        from lorasb.methods.peft.moved_start import load_moved
         from lorasb.methods.saved import load_saved, refuse_other_names
         from lorasb.models.precision import hold_in_float32
 
@@ -164,7 +177,7 @@ class PeftMethod(Method):
         if not weights.exists():  # PEFT would look for the folder's name on the hub
             raise UserError(f"{folder}: no readable adapter (no {weights.name}); {remake(folder)}")
         tensors = load_saved(weights)
-        read = load_moved if starts_in_weight(self.options) else peft.PeftModel.from_pretrained
+        read = load_moved if self.moves_start else peft.PeftModel.from_pretrained
         try:
             hold_in_float32(model, peft.PeftConfig.from_pretrained(folder).modules_to_save or [])
             adapted = read(model, folder)

@@ -81,6 +81,14 @@ def attach_moved(model: PreTrainedModel, config: peft.LoraConfig) -> peft.PeftMo
     return adapted
 
 
+def move_start(adapted: peft.PeftModel, start: Starts) -> None:
+    """Start A and B of plain LoRA at A0 and B0, and take s B0 A0 out of the weights."""
+    for name, layer in _layers(adapted).items():
+        for factor, value in zip((layer.lora_A, layer.lora_B), start[name], strict=True):
+            factor[ADAPTER].weight.data.copy_(value)
+    _take_out(adapted, start)
+
+
 def save_start(model: peft.PeftModel, folder: Path) -> None:
     """Turn the rank-r adapter that PEFT wrote into `folder` into the plain LoRA of rank 2r."""
     path = folder / "adapter_model.safetensors"

@@ -43,6 +43,8 @@ VARIANTS = {
         "olora",
         "hira",
         "gralora",
+        "lora-ga",
+        "lora-one",
         "lora-plus",
         "lora-riemannian",
         "lora-pro",

@@ -1,0 +1,131 @@
+"""LoRA-GA and LoRA-One: what their papers say of the start and of the first step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft.tuners.lora import LoraLayer
+from torch import Tensor
+
+from lorasb.errors import UserError
+from lorasb.methods.lora_ga import LoraGA
+from lorasb.methods.lora_one import LoraOne
+from lorasb.models.layers import oriented_weight
+from lorasb.start.gradients import load_gradients, save_gradients
+from tests.contract.test_methods import LLAMA_TARGETS, RANK, context
+from tests.unit.tiny import tiny_llama
+
+ALPHA, GAMMA = 6.0, 16.0
+LORA = {"r": "rank", "lora_alpha": ALPHA, "use_rslora": True}
+S = ALPHA / RANK**0.5
+
+
+def started(method: Any, folder: Path, scale: float = 1.0) -> list[tuple[LoraLayer, Tensor]]:
+    """Each adapted layer and its gradient, in float64."""
+    model = tiny_llama(0)
+    told = context(model, LLAMA_TARGETS, folder)
+    gradients = {n: scale * g for n, g in load_gradients(told.inputs["gradient"]).items()}
+    save_gradients(gradients, told.inputs["gradient"])
+    layers = dict(method.attach(model, told).get_base_model().named_modules())
+    return [(layers[name], gradient.double()) for name, gradient in gradients.items()]
+
+
+def factors(layer: LoraLayer) -> tuple[Tensor, Tensor]:
+    A, B = layer.lora_A["default"].weight, layer.lora_B["default"].weight
+    return A.detach().double(), B.detach().double()
+
+
+def close(found: Tensor, expected: Tensor) -> None:
+    """Up to float32's rounding of a few operations on values of size 1."""
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def best(matrix: Tensor, rank: int) -> Tensor:
+    U, values, V = torch.linalg.svd(matrix, full_matrices=False)
+    return U[:, :rank] * values[:rank] @ V[:rank]
+
+
+def test_factors_of_lora_ga_are_equally_long_and_of_other_directions(tmp_path):
+    for layer, gradient in started(LoraGA(ALPHA, GAMMA), tmp_path):
+        A, B = factors(layer)
+        U, _, V = torch.linalg.svd(gradient)
+        size = len(gradient) ** 0.5 / GAMMA * torch.eye(RANK).double()
+        close(A @ A.T, size)
+        close(B.T @ B, size)
+        close(B.T @ U[:, :RANK], torch.zeros(RANK, RANK).double())
+        close(A @ V[RANK:].T, torch.zeros(RANK, len(V) - RANK).double())
+        assert layer.scaling["default"] == pytest.approx(S)
+
+
+def test_lora_ga_starts_at_the_base_weight(tmp_path):
+    base = dict(tiny_llama(0).named_modules())
+    adapted = LoraGA(ALPHA, GAMMA)
+    model = tiny_llama(0)
+    layers = adapted.attach(model, context(model, LLAMA_TARGETS, tmp_path)).get_base_model()
+    for name, layer in layers.named_modules():
+        if isinstance(layer, LoraLayer):
+            left = oriented_weight(layer.get_base_layer()) + layer.get_delta_weight("default")
+            close(left.detach(), oriented_weight(base[name]))
+
+
+def test_the_first_step_of_lora_ga_is_the_best_form_of_twice_the_rank(tmp_path):
+    """dW = -lr s^2 sqrt(m) / gamma [g]_2r, with an error of the order of lr."""
+    for layer, gradient in started(LoraGA(ALPHA, GAMMA), tmp_path):
+        A, B = factors(layer)
+        expected = -(S**2) * len(gradient) ** 0.5 / GAMMA * best(gradient, 2 * RANK)
+        errors = []
+        for lr in (1e-5, 1e-6):
+            after = (B - lr * S * gradient @ A.T) @ (A - lr * S * B.T @ gradient)
+            errors.append(((S * (after - B @ A)) / lr - expected).norm() / expected.norm())
+        assert errors[1] < 1e-3
+        assert errors[1] < errors[0] / 5 or errors[0] < 1e-5  # the latter is float32's rounding
+
+
+def test_lora_ga_does_not_depend_on_the_size_of_the_gradient(tmp_path):
+    small = started(LoraGA(ALPHA, GAMMA), tmp_path)
+    large = started(LoraGA(ALPHA, GAMMA), tmp_path, scale=1024.0)  # a power of two: no rounding
+    for (one, _), (other, _) in zip(small, large, strict=True):
+        for a, b in zip(factors(one), factors(other), strict=True):
+            close(a, b)
+
+
+def test_a_rank_above_half_a_weight_is_refused_for_lora_ga():
+    method = LoraGA(ALPHA, GAMMA)
+    assert method.count({"narrow": (8, 20)}, 4, 0).stored == 2 * 4 * 28
+    with pytest.raises(UserError, match="'narrow'"):
+        method.count({"narrow": (8, 20)}, 5, 0)
+
+
+def test_lora_one_starts_at_the_best_form_of_the_step(tmp_path):
+    for layer, gradient in started(LoraOne(GAMMA, LORA), tmp_path):
+        A, B = factors(layer)
+        largest = torch.linalg.svdvals(gradient)
+        change = layer.get_delta_weight("default").detach().double()
+        close(change, -S / (GAMMA * largest[0]) * best(gradient, RANK))
+        assert torch.linalg.matrix_norm(change, 2) == pytest.approx(S / GAMMA, rel=1e-4)
+        balanced = torch.diag(largest[:RANK] / (largest[0] * GAMMA))
+        close(A @ A.T, balanced)
+        close(B.T @ B, balanced)
+
+
+@pytest.mark.parametrize(("scale", "sign"), [(1000.0, 1), (-1.0, -1)])
+def test_lora_one_takes_the_direction_of_the_loss_and_not_its_size(tmp_path, scale, sign):
+    plain = started(LoraOne(GAMMA, LORA), tmp_path)
+    scaled = started(LoraOne(GAMMA, LORA), tmp_path, scale=scale)
+    for (one, _), (other, _) in zip(plain, scaled, strict=True):
+        change, found = (layer.get_delta_weight("default").detach() for layer in (one, other))
+        close(found, sign * change)
+
+
+def test_a_gradient_of_that_rank_is_met_exactly(tmp_path):
+    model = tiny_llama(0)
+    told = context(model, LLAMA_TARGETS, tmp_path)
+    low = {n: best(g, RANK) for n, g in load_gradients(told.inputs["gradient"]).items()}
+    save_gradients(low, told.inputs["gradient"])
+    layers = dict(LoraOne(GAMMA, LORA).attach(model, told).get_base_model().named_modules())
+    for name, gradient in low.items():
+        change = layers[name].get_delta_weight("default").detach()
+        close(change / change.norm(), -gradient / gradient.norm())
