@@ -18,6 +18,7 @@ GROUP = "lorasb.methods"
 # name -> module of lorasb.methods that has the class `METHOD`
 _METHODS = {
     "base": "untrained",
+    "flat-lora": "flat_lora",
     "full": "full",
     "lora-ga": "lora_ga",
     "lora-one": "lora_one",
@@ -27,6 +28,7 @@ _METHODS = {
     "lora-sb-noise": "lora_sb_noise",
     "lora-xs": "lora_xs",
     "peft": "peft.method",
+    "sora": "sora",
 }
 
 

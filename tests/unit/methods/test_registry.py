@@ -47,7 +47,11 @@ def test_arguments_that_make_sense_are_taken(method, arguments):
 @pytest.mark.parametrize(
     ("method", "arguments", "message"),
     [
-        ("lora-bs", {}, "unknown method 'lora-bs'; did you mean 'lora-xs'? known: base, full"),
+        (
+            "lora-bs",
+            {},
+            "unknown method 'lora-bs'; did you mean 'lora-xs'? known: base, ",
+        ),
         # beside a method's own
         ("base", {"weights": "base"}, "arguments: top level: unknown key 'weights'; known: "),
         ("full", {"rank": 4}, "unknown key 'rank'; known: weights"),
