@@ -37,6 +37,7 @@ FACE = "__init__"
 LOOSE = 11  # modules that lie beside the packages
 STAGES_WITHOUT_RULE = {
     "count",
+    "export",
     "export-results",
     "publish",
     "show",

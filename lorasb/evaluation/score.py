@@ -144,9 +144,7 @@ def _score_answers(
             item[role] = float(right)
             if task.primary == f"accuracy_{role}":
                 item |= {"prediction": found, "label": gold, "correct": float(right)}
-    items = [
-        item | _by_likelihood(task, row) for item, row in zip(items, predictions, strict=True)
-    ]
+    items = [item | _by_likelihood(task, row) for item, row in zip(items, predictions, strict=True)]
     metrics |= {name: fmean(item[name] for item in items) for name in task.by_likelihood}
     return metrics, items
 

@@ -20,9 +20,17 @@ NAMES = {
     "accuracy_strict": "exact_match,strict-match",
     "accuracy_flexible": "exact_match,flexible-extract",
     "accuracy": "acc,none",
+    "choice": "acc,none",
+    "choice_norm": "acc_norm,none",
     "matthews": "mcc,none",
 }
-SHARES = {"accuracy_strict", "accuracy_flexible", "accuracy"}  # of items that are right
+SHARES = {
+    "accuracy_strict",
+    "accuracy_flexible",
+    "accuracy",
+    "choice",
+    "choice_norm",
+}  # of items that are right
 OUTPUTS = {"generation": "generate_until"}  # kind of a task -> how the harness calls it
 LOWER = "loss"  # the end of a metric's name of which less is better
 

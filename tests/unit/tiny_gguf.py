@@ -11,8 +11,10 @@ import torch
 from gguf.quants import quantize
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
+from transformers.convert_slow_tokenizer import bytes_to_unicode
 
-TOKENS = ["<pad>", "<end>", *"abcdefghijklmnopqrstuvwxyz", "Ġ", "ab", "abc", "cd"]
+# every byte has a token
+TOKENS = ["<pad>", "<end>", *sorted(bytes_to_unicode().values()), "ab", "abc", "cd"]
 MERGES = ["a b", "ab c", "c d"]
 SPECIAL = 2  # the first tokens
 HEADS, KEYS = 4, 2
@@ -43,7 +45,7 @@ def model() -> LlamaForCausalLM:
                 num_hidden_layers=2,
                 num_attention_heads=HEADS,
                 num_key_value_heads=KEYS,
-                max_position_embeddings=64,
+                max_position_embeddings=512,
                 initializer_range=0.2,
                 tie_word_embeddings=True,
             )
