@@ -44,7 +44,7 @@ def test_each_row_has_noise_of_its_own_length():
     drawn = torch.stack([noise(weight, 0.1, generator(i, "test")) for i in range(2000)])
     expected = 0.1 * weight.norm(dim=1) / 4
     entries = drawn.permute(1, 0, 2).reshape(3, -1)
-    # of n = 32,000 draws a row; standard errors: 1 / sqrt(2 n) of a deviation, 1 / sqrt(n) of a mean
+    # n = 32,000 draws a row; standard errors: 1 / sqrt(2 n) of a deviation, 1 / sqrt(n) of a mean
     torch.testing.assert_close(entries.std(dim=1), expected, rtol=3 / 64_000**0.5, atol=0)
     assert (entries.mean(dim=1).abs() < 3 * expected / 32_000**0.5).all()
     assert (torch.corrcoef(entries).triu(1).abs() < 3 / 32_000**0.5 * 1.5).all()
