@@ -18,6 +18,7 @@ from lorasb.study.cells import COLUMNS
 from lorasb.study.paths import CELL, RELEASED, TABLES, coordinates
 from lorasb.tidy.read import read_csv, tables_of
 
+SCREEN = 4  # more claims than these are a line each
 NUMBERS = ["effect", "low", "high"]
 CLAIM = ["source", "claim", "test", "model", "task", "rank", "verdict", *NUMBERS, "n", "unit"]
 
@@ -108,7 +109,10 @@ def _claims(words: str) -> str:
             f"{unknown('study', words, names('studies'))}; nor is it the folder of a cell, or words"
             " of a claim or its source, such as 'Theorem 5'"
         )
-    return "\n\n".join(_claim(claim, part) for claim, part in rows.groupby("claim", sort=False))
+    claims = [part for _, part in rows.groupby("claim", sort=False)]
+    if len(claims) > SCREEN:
+        return "\n\n".join([*map(_summary, claims), "The rows of one: with more of its words."])
+    return "\n\n".join(f"{_summary(part)}\n\n{_tests(part)}" for part in claims)
 
 
 def _ledgers() -> Iterator[pd.DataFrame]:
@@ -120,13 +124,16 @@ def _ledgers() -> Iterator[pd.DataFrame]:
             yield read_csv(path, CLAIM).assign(study=study)
 
 
-def _claim(claim: Any, rows: pd.DataFrame) -> str:
-    counts = ", ".join(
-        f"{name}: {number}" for name, number in rows["verdict"].value_counts().items()
-    )
-    columns = ["study", *CLAIM[2:]]
+def _summary(rows: pd.DataFrame) -> str:
+    """A claim, and how often each verdict came out."""
+    counts = rows["verdict"].value_counts()
+    said = ", ".join(f"{name}: {number}" for name, number in counts.items())
+    return f"{rows['source'].iloc[0]}: {rows['claim'].iloc[0]}\n{said}"
+
+
+def _tests(rows: pd.DataFrame) -> str:
+    """The rows of one claim as a table."""
     scale = rows["unit"].map({"points": 100}).fillna(1)
-    shown = rows.assign(**{name: scale * rows[name] for name in NUMBERS})[columns]
+    shown = rows.assign(**{name: scale * rows[name] for name in NUMBERS})[["study", *CLAIM[2:]]]
     shown = shown.astype({"rank": "Int64"}).astype(object).dropna(axis="columns", how="all")
-    table = shown.to_string(index=False, na_rep="", float_format="{:.3g}".format)
-    return f"{rows['source'].iloc[0]}: {claim}\n{counts}\n\n{table}"
+    return shown.to_string(index=False, na_rep="", float_format="{:.3g}".format)

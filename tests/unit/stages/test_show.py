@@ -103,3 +103,13 @@ def test_a_study_without_runs_here_shows_what_was_released(capsys, monkeypatch, 
     # the table has fractions, a reader sees points
     assert f"{100 * rows['effect'].iloc[0]:.3g}" in text
     assert text.startswith("Abstract: As good as LoRA or better")
+
+
+def test_many_claims_are_a_line_each(capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    show("theorem")
+    text = capsys.readouterr().out
+    assert "Theorem 3: " in text
+    assert "Theorem 6: " in text
+    assert "quickstart" not in text  # no rows
+    assert "with more of its words" in text
