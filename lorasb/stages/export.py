@@ -22,7 +22,7 @@ from lorasb.tidy.tables import of_cells
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 CARD = """---
-library_name: {library}
+{library}
 {front}---
 
 # {title}
@@ -122,7 +122,7 @@ def _card(study: Study, cell: Cell, folder: Path) -> str:
     length = f"{training['steps']} steps" if training["steps"] else f"{training['epochs']} epochs"
     generates = isinstance(task, GenerationTask)
     return CARD.format(
-        library="peft" if is_adapter else "transformers",
+        library="library_name: peft" if is_adapter else "library_name: transformers",
         front=f"base_model: {model.hub_id}\n" if model.hub_id else "",
         title=f"{label}, {model.label}, {study.task_data[cell.task]['label']}",
         version=origin["packages"].get("lorasb", ""),
