@@ -3,8 +3,6 @@ rule fetch_model:
         origin=f"{paths.MODEL}/model.json",
     log:
         "logs/fetch_model/{study}/{model}.log",
-    benchmark:
-        "benchmarks/fetch_model/{study}/{model}.jsonl"
     conda:
         "../envs/lorasb.yaml"
     resources:
