@@ -9,9 +9,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from lorasb.study.paths import FIGURES, MODEL, TABLES
+from lorasb.study.paths import MODEL, TABLES
 from tests.unit.tiny_gguf import INSIDE, write_gguf, write_package
-from tests.workflow.conftest import copy_project, planned, snakemake
+from tests.workflow.conftest import copy_project, snakemake
 
 pytestmark = pytest.mark.slow
 
@@ -31,8 +31,8 @@ STUDY = """
 description: a model out of a package, few steps
 models: [packed]
 tasks: [likely]
-variants: {base: {}, lora: {ranks: [2]}, lora-sb: {ranks: [2]}}
-seeds: [0, 1]
+variants: {lora: {ranks: [2]}, lora-sb: {ranks: [2]}}
+seeds: [0]
 learning_rates: {lora: "1e-2", lora-sb: "1e-2"}
 settings:
   training: {steps: 3, epochs: null, batch_size: 8, max_length: 256, logits: labels}
@@ -56,7 +56,7 @@ def test_a_packed_model_is_fetched_trained_and_tabled(
     (root / "config/studies/tiny.yaml").write_text(STUDY, encoding="utf-8")
     monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("PIP_FIND_LINKS", str(wheels))
-    done = snakemake(root)
+    done = snakemake(root, "tables")
     assert done.returncode == 0, done.stdout + done.stderr
     origin = json.loads(
         (root / MODEL.format(study="tiny", model="packed") / "model.json").read_text()
@@ -70,5 +70,3 @@ def test_a_packed_model_is_fetched_trained_and_tabled(
     assert table["mean"].between(2, 12).all()
     pairs = pd.read_csv(tables / "likelihood_differences.csv")
     assert len(pairs) == 1
-    assert (root / FIGURES.format(study="tiny") / "score_vs_trainable.png").stat().st_size
-    assert not planned(snakemake(root, "--dry-run"))
