@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
+TABLES = Path("data/LLM-Adapters")  # of a task that reads them as they lie in ../shared
 # file of LLM-Adapters -> its rows in ../shared; the training rows there are not all
 LLM_ADAPTERS = {
     "ft-training_set/commonsense_170k.json": "commonsense_170k_partial/train",
@@ -63,7 +64,9 @@ def offline_config(data: dict[str, Any], folder: Path) -> dict[str, Any]:
     data = copy.deepcopy(data)
     # some files there have fewer rows than the hub's
     data["source"].pop("rows", None)
-    if data["source"]["loader"] == "files":
+    if data["source"].get("folder") == str(TABLES):
+        data["source"]["folder"] = str(SHARED / TABLES)
+    elif data["source"]["loader"] == "files":
         data["source"]["folder"] = str(folder)
         data["source"]["files"]["train"]["rows"] = None
     if data["source"].get("path") == "meta-math/MetaMathQA":

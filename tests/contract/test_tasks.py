@@ -67,7 +67,18 @@ def parts(task: Task, rows: list[dict[str, Any]]) -> list[tuple[Task, list[dict[
 
 def perfect(task: Task, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     gold = "answer" if task.kind == "generation" else "labels"
-    return [{"item": row["item"], "prediction": row[gold], "label": row[gold]} for row in rows]
+    return [
+        {"item": row["item"], "prediction": row[gold], "label": row[gold]} | likeliest(task, row)
+        for row in rows
+    ]
+
+
+def likeliest(task: Task, row: dict[str, Any]) -> dict[str, Any]:
+    """A model's likelihoods that is sure of the answer, where the task asks for them."""
+    if not getattr(task, "by_likelihood", ()):
+        return {}
+    options = {text: float(text == row["answer"]) for text in row.get("options", ())}
+    return {"answer_loss": 0.0} | ({"options": options} if options else {})
 
 
 def test_rows_are_whole(task, prepared):
