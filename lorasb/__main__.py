@@ -104,11 +104,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             options = vars(_parser(argv).parse_args(argv))
             _run(options.pop("verb"), options)
             sys.stdout.flush()
-    except BrokenPipeError:
-        # who read the output has gone: what is left of it must not fail at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # who read the output has gone
+        _drop_unwritten()
         return 1
     except (UserError, ModuleNotFoundError, OSError) as error:
+        _drop_unwritten()
         line = _line(error)
         if line is None:
             raise
@@ -117,6 +117,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as interrupt:
         return _ended(argv, signal.Signals(*(interrupt.args or [signal.SIGINT])))
     return 0
+
+
+def _drop_unwritten() -> None:
+    """What stdout did not take must not fail again at exit."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _ended(argv: Sequence[str], number: signal.Signals) -> int:
