@@ -44,6 +44,20 @@ def atomic(path: Path | str) -> Iterator[Path]:
             partial.unlink(missing_ok=True)
 
 
+def refuse_filled(folder: Path, option: str) -> None:
+    """Refuse a folder to write to that is there and not empty, which would be replaced.
+
+    Raises
+    ------
+    UserError
+        If it is; `option` names it.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(
+            f"--{option} {folder}: there is something already; name a folder that is new or empty"
+        )
+
+
 @contextmanager
 def atomic_folder(path: Path | str) -> Iterator[Path]:
     """Yield an empty folder beside `path`; it takes the place of `path` if the block succeeds.

@@ -11,6 +11,7 @@ from torch import Tensor
 from lorasb.methods.flat_lora import strength
 from lorasb.methods.hooks import StepHook
 from lorasb.methods.method import Network
+from lorasb.methods.peft.moved_start import lora_layers
 from lorasb.models.layers import oriented_weight
 from lorasb.seeding import generator
 
@@ -19,8 +20,7 @@ class Noise(StepHook):
     """Follows from the seed, the step and the layer alone: a resumed run has the same."""
 
     def __init__(self, model: Network, sigma: float) -> None:
-        modules = model.get_base_model().named_modules()
-        self.layers = {name: m for name, m in modules if isinstance(m, LoraLayer)}
+        self.layers = lora_layers(model)
         self.sigma = sigma
         self.kept: dict[str, Tensor] = {}
 

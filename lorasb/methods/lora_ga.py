@@ -49,13 +49,10 @@ class LoraGA(PeftMethod):
         import peft
 
         from lorasb.methods.peft.moved_start import move_start
-        from lorasb.seeding import generator
-        from lorasb.start.factors import factorize
         from lorasb.start.gradients import load_gradients
 
-        rank, random = context.rank, generator(context.seed, "svd")
-        gradients = load_gradients(context.inputs["gradient"])
-        factors = factorize(gradients, 2 * rank, step="none", svd=context.svd, generator=random)
+        rank = context.rank
+        factors = context.factorize(load_gradients(context.inputs["gradient"]), 2 * rank)
         start = {}
         for name, found in factors.items():
             size = len(found.U) ** 0.25 / self.gamma**0.5

@@ -32,22 +32,16 @@ class LoraOne(PeftMethod):
 
     def wrap(self, model: PreTrainedModel, context: Context) -> Network:
         """LoRA at the start above."""
-        from peft.tuners.lora import LoraLayer
-
-        from lorasb.seeding import generator
-        from lorasb.start.factors import factorize
+        from lorasb.methods.peft.moved_start import lora_layers
         from lorasb.start.gradients import load_gradients
 
-        random = generator(context.seed, "svd")
-        gradients = load_gradients(context.inputs["gradient"])
-        factors = factorize(gradients, context.rank, step="none", svd=context.svd, generator=random)
+        factors = context.factorize(load_gradients(context.inputs["gradient"]), context.rank)
         adapted = super().wrap(model, context)
-        for name, layer in adapted.get_base_model().named_modules():
-            if isinstance(layer, LoraLayer):
-                found = factors[name]
-                root = (found.S / (found.S[0] * self.gamma)).sqrt()
-                layer.lora_A["default"].weight.data.copy_(root[:, None] * found.V.T)
-                layer.lora_B["default"].weight.data.copy_(-found.U * root)
+        for name, layer in lora_layers(adapted).items():
+            found = factors[name]
+            root = (found.S / (found.S[0] * self.gamma)).sqrt()
+            layer.lora_A["default"].weight.data.copy_(root[:, None] * found.V.T)
+            layer.lora_B["default"].weight.data.copy_(-found.U * root)
         return adapted
 
 

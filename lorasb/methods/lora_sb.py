@@ -55,12 +55,9 @@ class LoraSB(LoraXS):
         self, adapted: Network, context: Context, steps: Mapping[str, torch.Tensor]
     ) -> None:
         """B, R and A from the SVD of other first steps than sign(g), in units of -eta."""
-        from lorasb.seeding import generator
-        from lorasb.start.factors import factorize
         from lorasb.start.fill import initialize_lora_sb
 
-        random = generator(context.seed, "svd")
-        factors = factorize(steps, context.rank, step="none", svd=context.svd, generator=random)
+        factors = context.factorize(steps, context.rank)
         initialize_lora_sb(adapted, factors, context.start_learning_rate, start=self.start)
 
     def optimizer(

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
+    from lorasb.linalg.svd import Factors
     from lorasb.methods.counts import Counts
     from lorasb.methods.hooks import StepHook
     from lorasb.start.factors import Svd
@@ -47,6 +48,14 @@ class Context:
     inputs: Mapping[str, Path]
     # optimiser steps of the whole run
     steps: int = 0
+
+    def factorize(self, matrices: Mapping[str, torch.Tensor], rank: int) -> dict[str, Factors]:
+        """SVDs of matrices that the method makes itself, by the cell's kind of SVD and its seed."""
+        from lorasb.seeding import generator
+        from lorasb.start.factors import factorize
+
+        random = generator(self.seed, "svd")
+        return factorize(matrices, rank, step="none", svd=self.svd, generator=random)
 
 
 class Method(ABC):

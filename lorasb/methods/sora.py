@@ -51,10 +51,11 @@ class SoRA(PeftMethod):
         """LoRA whose A is read as diag(g) A."""
         from torch.nn.utils import parametrize
 
+        from lorasb.methods.peft.moved_start import lora_layers
         from lorasb.methods.sora_gate import Gate
 
         adapted = super().wrap(model, context)
-        for layer in gated(adapted).values():
+        for layer in lora_layers(adapted).values():
             A = layer.lora_A["default"]
             parametrize.register_parametrization(A, "weight", Gate(A.weight))
         return adapted
@@ -73,10 +74,11 @@ class SoRA(PeftMethod):
         super().save(model, folder)
         from safetensors.torch import save_file
 
+        from lorasb.methods.peft.moved_start import lora_layers
         from lorasb.models.layers import PREFIX
 
         path = folder / "adapter_model.safetensors"
-        tensors, layers = load_tensors(path), gated(model)
+        tensors, layers = load_tensors(path), lora_layers(model)
         tensors = {k: v for k, v in tensors.items() if ".parametrizations." not in k}
         ranks, alphas = {}, {}
         for name, layer in layers.items():
@@ -95,14 +97,6 @@ class SoRA(PeftMethod):
         """LoRA's, and a gate for each rank in training; stored if no gate is zero."""
         plain = super().count(shapes, rank, base_params)
         return replace(plain, trainable=plain.trainable + rank * len(self.adapted(shapes)))
-
-
-def gated(model: Network) -> dict[str, LoraLayer]:
-    """The adapted layers by name."""
-    from peft.tuners.lora import LoraLayer
-
-    modules = model.get_base_model().named_modules()
-    return {name: module for name, module in modules if isinstance(module, LoraLayer)}
 
 
 def cut(layer: LoraLayer) -> tuple[Tensor, Tensor]:

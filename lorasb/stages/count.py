@@ -38,7 +38,11 @@ def count(
     """
     variants = [make_variant(name) for name in method.split(",")]
     ranks = [_number(text) for text in rank.split(",")]
-    points = [(variant, number) for variant in variants for number in _ranks(model, variant, ranks)]
+    points = [
+        (variant, number)
+        for variant in variants
+        for number in (ranks if variant.method.has_rank else [0])
+    ]
     if json:
         text = dumps(_reports(model, points), indent=2)
     else:
@@ -46,15 +50,6 @@ def count(
         rows = [count_row(model, variant, number) for variant, number in points]
         text = _table(rows, adapters, limit)
     sys.stdout.write(text + "\n")
-
-
-def _ranks(model: str, variant: Variant, ranks: list[int]) -> list[int]:
-    """The ranks to count; 0 alone for a variant that has none."""
-    try:
-        count_row(model, variant, 0)
-    except UserError:
-        return ranks
-    return [0]
 
 
 def _reports(model: str, points: list[tuple[Variant, int]]) -> Row | list[Row]:

@@ -10,11 +10,11 @@ import pandas as pd
 from scipy import stats
 
 from lorasb.errors import UserError
-from lorasb.files import atomic, atomic_folder, read_json, write_json
+from lorasb.files import atomic, atomic_folder, read_json, refuse_filled, write_json
 from lorasb.models.spec import ModelSpec
 from lorasb.records import Inputs
 from lorasb.study.cells import Cell
-from lorasb.study.paths import CELL, SCORES, coordinates
+from lorasb.study.paths import SCORES, cell_coordinates
 from lorasb.study.study import Study
 from lorasb.tasks.task import GenerationTask
 from lorasb.tidy.read import read_csv
@@ -70,10 +70,7 @@ def export(folder: str, /, to: str) -> None:
         If `folder` is no trained cell's, or `to` is there and not empty.
     """
     target = Path(to)
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise UserError(
-            f"--to {to}: there is something already; name a folder that is new or empty"
-        )
+    refuse_filled(target, "to")
     study, cell = _cell(folder)
     if not study.variants[cell.variant].method.trains:
         raise UserError(f"{folder}: the base model itself; nothing was trained, nothing to export")
@@ -85,9 +82,7 @@ def export(folder: str, /, to: str) -> None:
 
 
 def _cell(folder: str) -> tuple[Study, Cell]:
-    found = coordinates(folder.removeprefix("./"))
-    if "seed" not in found or "lr" not in found:
-        raise UserError(f"{folder}: no folder of a cell; those are {CELL}")
+    found = cell_coordinates(folder)
     study = Study.load(found.pop("study"))
     return study, study.cell(**found)
 

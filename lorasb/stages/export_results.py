@@ -10,8 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from lorasb.errors import UserError
-from lorasb.files import atomic_folder, write_json
+from lorasb.files import atomic_folder, refuse_filled, write_json
 from lorasb.study.cells import COLUMNS
 from lorasb.tidy.read import read_csv, tables_of
 
@@ -49,10 +48,7 @@ def export_results(study: str, to: str) -> None:
         If there are no tables, or if the folder is there and not empty.
     """
     target = Path(to)
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise UserError(
-            f"--to {to}: there is something already; name a folder that is new or empty"
-        )
+    refuse_filled(target, "to")
     tables = tables_of(study)
     scores = read_csv(tables / "scores.csv", [*COLUMNS, "metric", "value", "items"]).dropna(
         subset="value"

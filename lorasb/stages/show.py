@@ -15,7 +15,7 @@ from lorasb.config.read import names, unknown
 from lorasb.errors import UserError
 from lorasb.files import check_readable
 from lorasb.study.cells import COLUMNS
-from lorasb.study.paths import CELL, RELEASED, TABLES, coordinates
+from lorasb.study.paths import RELEASED, TABLES, cell_coordinates
 from lorasb.tidy.read import read_csv, tables_of
 
 SCREEN = 4  # more claims than these are a line each
@@ -50,9 +50,7 @@ def _study(study: str) -> str:
 
 
 def _cell(path: str) -> str:
-    found = coordinates(path.removeprefix("./"))
-    if "seed" not in found or "lr" not in found:
-        raise UserError(f"{path}: no folder of a cell; those are {CELL}")
+    found = cell_coordinates(path)
     tables = tables_of(found["study"])
     runs = read_csv(tables / "runs.csv", COLUMNS)
     run = _rows(runs, found)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from lorasb.errors import UserError
+
 CELL = "results/{study}/runs/{model}/{task}/{variant}/r{rank}/lr{lr}/seed{seed}"
 # why the last run of a cell failed; not there if it did not
 FAILED = f"{CELL}/failed.json"
@@ -41,3 +43,17 @@ def coordinates(path: str) -> dict[str, str]:
         if found:
             return found.groupdict()
     return {}
+
+
+def cell_coordinates(path: str) -> dict[str, str]:
+    """The coordinates of the cell whose folder a path is, or is in.
+
+    Raises
+    ------
+    UserError
+        If it is no cell's.
+    """
+    found = coordinates(path.removeprefix("./"))
+    if "seed" not in found or "lr" not in found:
+        raise UserError(f"{path}: no folder of a cell; those are {CELL}")
+    return found

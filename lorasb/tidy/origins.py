@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from lorasb.files import read_json
+from lorasb.records import sha256
 from lorasb.study.cells import COLUMNS, Cell
 
 PROVENANCE = [
@@ -35,11 +34,6 @@ def _origin(cell: Cell) -> dict[str, Any]:
     return row | {
         **{name: facts.get(name) for name in PROVENANCE},
         "packages": json.dumps(facts["packages"], sort_keys=True),
-        "predictions_sha256": _sha256(cell.folder / "predictions.jsonl"),
+        "predictions_sha256": sha256(cell.folder / "predictions.jsonl"),
         "config": json.dumps(read_json(cell.folder / "config.json"), sort_keys=True),
     }
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -67,7 +67,7 @@ def attach_moved(model: PreTrainedModel, config: peft.LoraConfig) -> peft.PeftMo
         for name, module in matching_modules(model, config).items()
     }
     adapted = peft.get_peft_model(model, config)
-    layers = _layers(adapted)
+    layers = lora_layers(adapted)
     start = {
         name: (
             layer.lora_A[ADAPTER].weight.detach().clone(),
@@ -83,7 +83,7 @@ def attach_moved(model: PreTrainedModel, config: peft.LoraConfig) -> peft.PeftMo
 
 def move_start(adapted: peft.PeftModel, start: Starts) -> None:
     """Start A and B of plain LoRA at A0 and B0, and take s B0 A0 out of the weights."""
-    for name, layer in _layers(adapted).items():
+    for name, layer in lora_layers(adapted).items():
         for factor, value in zip((layer.lora_A, layer.lora_B), start[name], strict=True):
             factor[ADAPTER].weight.data.copy_(value)
     _take_out(adapted, start)
@@ -115,7 +115,7 @@ def load_moved(model: PreTrainedModel, folder: Path) -> peft.PeftModel:
     with torch.random.fork_rng():
         adapted = peft.PeftModel(model, config)
     start: Starts = {}
-    for name, layer in _layers(adapted).items():
+    for name, layer in lora_layers(adapted).items():
         key_A, key_B = _keys(name)
         A, B = tensors[key_A], tensors[key_B]
         device = layer.get_base_layer().weight.device
@@ -128,7 +128,7 @@ def load_moved(model: PreTrainedModel, folder: Path) -> peft.PeftModel:
 
 def _take_out(adapted: peft.PeftModel, start: Starts) -> None:
     """W0 - s B0 A0 in float32, cast to the weight's dtype; the start stays with the model."""
-    for name, layer in _layers(adapted).items():
+    for name, layer in lora_layers(adapted).items():
         A0, B0 = start[name]
         base = layer.get_base_layer()
         moved = layer.scaling[ADAPTER] * (B0.float() @ A0.float())
@@ -137,7 +137,8 @@ def _take_out(adapted: peft.PeftModel, start: Starts) -> None:
     adapted.start_in_weight = start
 
 
-def _layers(adapted: peft.PeftModel) -> dict[str, LoraLayer]:
+def lora_layers(adapted: peft.PeftModel) -> dict[str, LoraLayer]:
+    """The adapted layers, by their names in the base model."""
     modules = adapted.get_base_model().named_modules()
     return {name: module for name, module in modules if isinstance(module, LoraLayer)}
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
+from lorasb.methods.peft.moved_start import lora_layers
 from lorasb.methods.registry import make_method, make_variant
-from lorasb.methods.sora import gated
 from lorasb.methods.sora_gate import Proximal, shrunk
 from tests.contract.test_methods import LLAMA_TARGETS, RANK, attached, context, logits, step
 from tests.unit.tiny import tiny_llama
@@ -64,8 +64,8 @@ def test_the_step_shrinks_by_the_rate_or_by_itself(tmp_path, tau_scale, tau):
 def test_with_gates_of_one_that_stay_it_is_lora(tmp_path):
     method, model, _ = attached("sora", tmp_path)
     lora, plain, _ = attached("lora", tmp_path)
-    for name, layer in gated(plain).items():
-        own = gated(model)[name].lora_A["default"].parametrizations.weight
+    for name, layer in lora_layers(plain).items():
+        own = lora_layers(model)[name].lora_A["default"].parametrizations.weight
         own.original.data.copy_(layer.lora_A["default"].weight)
         own[0].gate.data.fill_(1.0)
         own[0].gate.requires_grad_(False)
@@ -78,23 +78,23 @@ def test_with_gates_of_one_that_stay_it_is_lora(tmp_path):
 def test_ranks_whose_gates_are_zero_are_cut_and_change_nothing(tmp_path, gone):
     method, model, _ = attached("sora", tmp_path)
     step(method, model)
-    layer = gated(model)["model.layers.0.mlp.down_proj"]
+    layer = lora_layers(model)["model.layers.0.mlp.down_proj"]
     layer.lora_A["default"].parametrizations.weight[0].gate.data[:gone] = 0.0
     method.save(model, tmp_path / "adapter")
     loaded = method.load(tiny_llama(0), tmp_path / "adapter")
     # float32 sums of fewer terms
     torch.testing.assert_close(logits(loaded), logits(model), rtol=0, atol=1e-5)
-    left = gated(loaded)["model.layers.0.mlp.down_proj"]
+    left = lora_layers(loaded)["model.layers.0.mlp.down_proj"]
     assert left.lora_A["default"].weight.shape == (max(RANK - gone, 1), 24)
     assert left.scaling["default"] == pytest.approx(layer.scaling["default"])
-    others = [one for name, one in gated(loaded).items() if one is not left]
+    others = [one for name, one in lora_layers(loaded).items() if one is not left]
     assert {len(one.lora_A["default"].weight) for one in others} == {RANK}
 
 
 def test_a_gate_that_is_zero_may_return(tmp_path):
     method, model, _ = attached("sora", tmp_path)
     step(method, model)
-    layer = gated(model)["model.layers.0.mlp.down_proj"]
+    layer = lora_layers(model)["model.layers.0.mlp.down_proj"]
     gate = layer.lora_A["default"].parametrizations.weight[0].gate
     gate.data[0] = 0.0
     step(method, model, times=1)
