@@ -8,6 +8,7 @@ import subprocess
 from collections import defaultdict
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 import yaml
@@ -95,7 +96,7 @@ def test_tables_and_figures_are_those_that_the_study_has_something_for(tmp_path)
 @pytest.mark.parametrize("study", ["quickstart", "glue-minilm"])
 def test_a_sweep_without_committed_rates_plans_all_its_cells(tmp_path, study):
     root = copy_project(tmp_path / "project")
-    (root / selected_rates_path(study)).unlink()
+    (root / selected_rates_path(study)).unlink(missing_ok=True)
     jobs = planned(snakemake(root, "--dry-run", "sweep", "--config", f"study={study}"))
     assert jobs["train_and_predict"] == len(Study(study).sweep_cells)
 
@@ -115,12 +116,18 @@ def test_a_sweep_plans_the_cells_of_a_new_variant_alone(tmp_path):
     assert planned(snakemake(root, *sweep))["train_and_predict"] == 3 * 2 + 3 * 7
 
 
-def test_a_rate_at_an_edge_of_its_grid_is_said(fresh):
-    done = snakemake(fresh, "--dry-run", "--config", "study=glue-minilm")
-    said = (done.stdout + done.stderr).splitlines()
-    line = "sst2, lora-xs, 16: 2e-3 is the lowest rate tried; widen its grid"
-    assert sum(line in one for one in said) == 1
-    assert sum("rate tried" in one for one in said) == 3
+def test_a_rate_at_an_edge_of_its_grid_is_said(tmp_path):
+    root = copy_project(tmp_path / "project")
+    path = root / selected_rates_path("quickstart")
+    rates = pd.read_csv(path, sep="\t", dtype=str).assign(edge="none")
+    rates.loc[:2, "edge"] = ["low", "none", "high"]
+    rates.to_csv(path, sep="\t", index=False)
+    done = snakemake(root, "--dry-run", "--config", "study=quickstart")
+    said = [line for line in (done.stdout + done.stderr).splitlines() if "rate tried" in line]
+    assert len(said) == 2
+    for line, row, which in zip(said, [0, 2], ["lowest", "highest"], strict=True):
+        point = ", ".join(rates.loc[row, ["model", "task", "variant", "rank"]])
+        assert f"{point}: {rates['lr'][row]} is the {which} rate tried; widen its grid" in line
 
 
 def test_a_study_without_its_rates_is_one_clear_line_but_for_the_sweep(tmp_path):
