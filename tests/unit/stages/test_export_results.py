@@ -92,8 +92,8 @@ def test_a_release_without_origins_has_a_file_a_cell(tmp_path, monkeypatch):
     (tmp_path / "results").mkdir()
     (tmp_path / "results/published").symlink_to(ROOT / "results/published")
     monkeypatch.chdir(tmp_path)
-    files = exported("glue-minilm")
-    runs = pd.read_csv(ROOT / "results/published/glue-minilm/tables/runs.csv")
+    files = exported("directions-minilm")
+    runs = pd.read_csv(ROOT / "results/published/directions-minilm/tables/runs.csv")
     assert len(files) == (runs["status"] == "ok").sum()
     data = json.loads(files[0].read_text())
     assert set(data) >= KEYS
