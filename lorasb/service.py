@@ -9,6 +9,7 @@ command itself.
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import os
@@ -110,12 +111,13 @@ def request(argv: Sequence[str]) -> int | None:
         return int(service.recv(SIZE) or -signal.SIGKILL) if begun else None
 
 
-def serve(run: Command, modules: Sequence[str]) -> None:
+def serve(run: Command, prepare: Callable[[], object]) -> None:
     """Run each command that is asked for in a child, until stdin ends.
 
-    The listening socket is the file descriptor that the first argument names. `modules` are
-    imported before the first child is made.
+    The listening socket is the file descriptor that the first argument names. `prepare` is called
+    before the first child is made.
     """
+    ready_to_fork = False
     alive, ends = os.pipe()  # children read the end of this process there
     ended, woken = socket.socketpair()
     woken.setblocking(False)
@@ -136,8 +138,10 @@ def serve(run: Command, modules: Sequence[str]) -> None:
                 if not _is_of_this_user(client):
                     client.close()
                     continue
-                for name in modules:
-                    import_module(name)
+                if not ready_to_fork:
+                    prepare()
+                    gc.freeze()  # children need not search what is here for garbage
+                    ready_to_fork = True
                 child = os.fork()
                 if not child:
                     for unused in (door, ended, woken, *asking.values()):
@@ -218,10 +222,18 @@ def _passing_on(service: socket.socket) -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def _import_and_build() -> None:
+    for name in IMPORTED:
+        import_module(name)
+    # built when the first model is loaded, in some 0.3 s
+    conversions = import_module("transformers.conversion_mapping")
+    conversions.get_checkpoint_conversion_mapping("llama")
+
+
 def _run_lorasb(argv: Sequence[str]) -> None:
     sys.argv[1:] = argv
     run_module("lorasb", run_name="__main__")
 
 
 if __name__ == "__main__":
-    serve(_run_lorasb, IMPORTED)
+    serve(_run_lorasb, _import_and_build)

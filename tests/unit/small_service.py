@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
 import time
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 
 from lorasb.service import serve
@@ -22,6 +24,7 @@ def run(argv: Sequence[str]) -> None:
     elif command == "say":
         seen = {"folder": str(Path.cwd()), "own": os.environ.get("LORASB_GPU"), "argv": rest}
         seen["imported"] = IMPORTED in sys.modules
+        seen["frozen"] = gc.get_freeze_count() > 0
         sys.stdout.write(json.dumps(seen))
         sys.stderr.write("to stderr")
     elif command == "raise":
@@ -35,4 +38,4 @@ def run(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    serve(run, modules=[IMPORTED])
+    serve(run, prepare=lambda: import_module(IMPORTED))

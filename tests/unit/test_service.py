@@ -67,7 +67,13 @@ def test_status_is_the_commands(service, status):
 def test_child_has_folder_environment_arguments_and_streams_of_who_asks(service, tmp_path):
     asking = client("say", "a b", "ü", LORASB_GPU="1", TMPDIR=str(tmp_path))
     said, warned = asking.communicate(timeout=PATIENCE)
-    seen = {"folder": str(Path.cwd()), "own": "1", "argv": ["a b", "ü"], "imported": True}
+    seen = {
+        "folder": str(Path.cwd()),
+        "own": "1",
+        "argv": ["a b", "ü"],
+        "imported": True,
+        "frozen": True,
+    }
     assert json.loads(said) == seen
     assert warned == "to stderr"
 
