@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any
 
+from lorasb.errors import UserError
 from lorasb.methods.counts import Shapes, model_shapes
 from lorasb.methods.registry import Variant
 from lorasb.models.spec import ModelSpec
@@ -24,18 +25,19 @@ def count_rows(study: Study, others: Iterable[CountPoint]) -> Iterator[dict[str,
     """One row a model, variant and rank, each once; columns `COLUMNS`.
 
     The study's own variants and ranks on its own models and on those of `others`, and then those of
-    `others` themselves whose variant the study has. The kind of task, and so its head, is the
-    model's first.
+    `others` themselves whose variant the study has; what does not fit another model has no row. The
+    kind of task, and so its head, is the model's first.
     """
     others = [point for point in others if point[1] in study.variants]
     points = dict.fromkeys((point.variant, point.rank) for point in study.points)
     models = dict.fromkeys([*study.models, *(model for model, _, _ in others)])
     wanted = [(model, *point) for model in models for point in points]
     for model, variant, rank in dict.fromkeys([*wanted, *others]):
-        _, shapes, _, _ = _shapes(model)
-        # a rank that a small model has, or a paper's model, may be too large for another
-        if rank <= min(min(shape) for shape in shapes.values()):
-            yield count_row(model, study.variants[variant], rank)
+        try:
+            row = count_row(model, study.variants[variant], rank)
+        except UserError:  # a rank that a small model has, or a paper's, may not suit the other
+            continue
+        yield row
 
 
 def count_row(model: str, variant: Variant, rank: int) -> dict[str, Any]:

@@ -41,3 +41,8 @@ def test_bases_that_follow_from_the_weights_are_shared_and_others_are_stored(tab
 def test_a_rank_that_a_model_has_no_room_for_is_left_out():
     rows = list(count_rows(Study.load("quickstart"), [("quickstart-llama", "lora-sb", 129)]))
     assert 129 not in {row["rank"] for row in rows}
+
+
+def test_a_rank_that_is_none_of_a_matrix_may_be_larger_than_one():
+    rows = list(count_rows(Study.load("peft-comparison"), []))
+    assert ("vera", 457) in {(row["variant"], row["rank"]) for row in rows}
