@@ -254,6 +254,20 @@ def variant_file(name: str) -> Path:
     return path_of("methods", file)
 
 
+def opening_comment(path: Path) -> str:
+    """The comment that a file begins with, without its marks; empty where there is none."""
+    found = re.match(r"(?:#.*\n)+", read_text(path))
+    return re.sub(r"^# ?", "", found[0], flags=re.MULTILINE).strip() if found else ""
+
+
+def opening_comments(folder: str, name: str) -> dict[Path, str]:
+    """That of the YAML file of that name in a folder of `config/`, and of those that it extends."""
+    path = path_of(folder, name)
+    parent = _parse(path, path.stem).get("extends")
+    more = opening_comments(folder, parent) if parent else {}
+    return {path: opening_comment(path)} | more
+
+
 def _may_hold(file: str, wanted: Iterable[str]) -> bool:
     return any(f"{name}-".startswith(f"{file}-") for name in wanted)
 

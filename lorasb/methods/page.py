@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from textwrap import fill
 
@@ -67,7 +66,7 @@ def _row(variant: Variant) -> list[str]:
 def _part(variant: Variant) -> str:
     """What a method is, where it deviates, its rates, and the variants in its file."""
     data = config.load_variant(variant.name)
-    lines = [f"## {variant.label}", "", _comment(variant.name)]
+    lines = [f"## {variant.label}", "", config.opening_comment(config.variant_file(variant.name))]
     if "deviates" in data:
         lines += ["", _filled(f"Deviates: {data['deviates']}.")]
     if variant.rates:
@@ -82,13 +81,6 @@ def _part(variant: Variant) -> str:
 
 def _filled(text: str) -> str:
     return fill(text, 110, subsequent_indent="  " * text.startswith("-"), break_on_hyphens=False)
-
-
-def _comment(name: str) -> str:
-    """The comment that a method's file begins with."""
-    text = config.read_text(config.variant_file(name))
-    found = re.match(r"(?:#.*\n)+", text)
-    return re.sub(r"^# ?", "", found[0], flags=re.MULTILINE).strip() if found else ""
 
 
 if __name__ == "__main__":

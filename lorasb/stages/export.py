@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 from scipy import stats
 
+from lorasb.config.read import opening_comments
 from lorasb.errors import UserError
 from lorasb.files import atomic, atomic_folder, read_json, refuse_filled, write_json
 from lorasb.models.spec import ModelSpec
@@ -136,7 +137,7 @@ def _card(study: Study, cell: Cell, folder: Path) -> str:
         scores=_scores(study, cell),
         use=_use(model, is_adapter=is_adapter, generates=generates, labels=task.num_labels),
         prompt=_prompt(task) if isinstance(task, GenerationTask) else "",
-        terms="\n\n".join(_heads(f"config/models/{cell.model}", f"config/tasks/{cell.task}")),
+        terms=_terms(cell),
     )
 
 
@@ -214,15 +215,7 @@ def _prompt(task: GenerationTask) -> str:
     return f"\nThe prompt, with a row's columns in braces:\n\n```text\n{task.prompt}\n```\n"
 
 
-def _heads(*files: str) -> list[str]:
-    """The comments at the head of these files of `config`, and of those that they extend."""
-    found = []
-    for name in files:
-        path = Path(f"{name}.yaml")
-        lines = path.read_text(encoding="utf-8").splitlines()
-        head = [line.removeprefix("#").strip() for line in lines if line.startswith("#")]
-        end = next((i for i, line in enumerate(lines) if not line.startswith("#")), len(lines))
-        found.append(f"`{path}`: {' '.join(head[:end])}")
-        extended = [line.split(":", 1)[1].strip() for line in lines if line.startswith("extends:")]
-        found += _heads(*(str(path.with_name(one)) for one in extended))
-    return found
+def _terms(cell: Cell) -> str:
+    """What the files of the base model and of the task say of themselves, and those they extend."""
+    said = opening_comments("models", cell.model) | opening_comments("tasks", cell.task)
+    return "\n\n".join(f"`{path}`: {' '.join(text.split())}" for path, text in said.items())

@@ -407,3 +407,14 @@ def test_names_outside_the_project_say_so(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match="run from the project's root"):
         config.load_variant("lora")
+
+
+def test_the_comments_of_a_file_and_of_what_it_extends_wherever_they_lie(project, monkeypatch):
+    own = project / "own/tasks/mine.yaml"
+    own.parent.mkdir(parents=True)
+    own.write_text("# Rows of\n# my own.\n\n# and this is of a key\nextends: cola\n")
+    monkeypatch.setenv("LORASB_CONFIG", "own")
+    found = config.opening_comments("tasks", "mine")
+    assert [path.name for path in found] == ["mine.yaml", "cola.yaml", "_glue.yaml"]
+    assert found[Path("own/tasks/mine.yaml")] == "Rows of\nmy own."
+    assert "No licence stated" in found[Path("config/tasks/cola.yaml")]
