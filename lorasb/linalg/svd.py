@@ -1,4 +1,4 @@
-"""Truncated singular value decomposition: exact, randomised to convergence, or in one pass."""
+"""Truncated singular value decomposition: exact, Krylov to convergence, or in one pass."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from lorasb.errors import UserError
 from lorasb.seeding import seeded
 
 EXACT_BELOW = 1024
-OVERSAMPLING = 64
+OVERSAMPLING = 16
 TOLERANCE = 1e-4
+# blocks after which a Krylov space has usually converged: where so many span the smaller side,
+# its Gram matrix is the shorter way
+BLOCKS = 8
 
 
 @dataclass(frozen=True)
@@ -68,11 +71,13 @@ def truncated_svd(
 ) -> Factors:
     """Best rank-r approximation of an (m, n) matrix in the Frobenius norm (Eckart-Young).
 
-    Exact where min(m, n) <= `exact_below`. Larger matrices: randomised subspace iteration
-    (Halko, Martinsson, Tropp, arXiv 0909.4061, algorithm 4.4) on `rank + oversampling` directions
-    until the captured energy grows by less than `tolerance`, relatively. Any floating dtype comes
-    in, float32 goes out, on the matrix's device. The start is drawn on the CPU from `generator`;
-    without one from a generator of seed 0, so that the result is the same each time.
+    Exact, from the Gram matrix of the smaller side in float64, where that side is at most
+    `exact_below` long or `BLOCKS` blocks of `rank + oversampling` directions. Otherwise from the
+    block Krylov space of a random start (Musco and Musco, arXiv 1504.05477, algorithm 2), which
+    grows until another block adds less than a share `tolerance` to the captured energy. Any
+    floating dtype comes in, float32 goes out, on the matrix's device. The start is drawn on the CPU
+    from `generator`; without one from a generator of seed 0, so that the result is the same each
+    time.
 
     Raises
     ------
@@ -80,17 +85,21 @@ def truncated_svd(
         If the matrix has values that are not finite, or if the rank is not in 1..min(m, n).
     """
     _check(matrix, rank)
+    device = matrix.device
     matrix = matrix.detach().float()
+    if device.type == "mps":  # has no float64
+        matrix = matrix.cpu()
+    rows, columns = matrix.shape
+    short = matrix if rows <= columns else matrix.T
     size = rank + oversampling
-    if min(matrix.shape) <= max(exact_below, size):
-        U, S, Vh = torch.linalg.svd(matrix, full_matrices=False)
-        total = _energy(S)
+    if len(short) <= max(exact_below, BLOCKS * size):
+        basis = _gram_basis(short, rank)
     else:
-        U, S, Vh = _randomized_svd(matrix, rank, size, tolerance, generator)
-        total = torch.linalg.vector_norm(matrix, dtype=torch.float64).item() ** 2
-    S = S[:rank].contiguous()
-    U, V = _fix_signs(U[:, :rank], Vh[:rank].T)
-    return Factors(U, S, V, _residual(S, total))
+        basis = _krylov_basis(short, rank, size, tolerance, generator)
+    left, S, right = _triplets(short, basis)
+    U, V = (left, right) if rows <= columns else (right, left)
+    U, V = _fix_signs(U.float().to(device), V.float().to(device))
+    return Factors(U, S.float().to(device), V, _residual(S, _total(matrix)))
 
 
 def one_pass_svd(matrix: Tensor, rank: int, *, generator: torch.Generator | None = None) -> Factors:
@@ -112,8 +121,11 @@ def one_pass_svd(matrix: Tensor, rank: int, *, generator: torch.Generator | None
         found = torch.svd_lowrank(matrix, q=rank, niter=2)
     U, S, V = (part.bfloat16().float() for part in found)
     U, V = _fix_signs(U, V)
-    total = torch.linalg.vector_norm(matrix, dtype=torch.float64).item() ** 2
-    return Factors(U, S, V, _residual(S, total))
+    return Factors(U, S, V, _residual(S, _total(matrix)))
+
+
+def _total(matrix: Tensor) -> float:
+    return torch.linalg.vector_norm(matrix, dtype=torch.float64).item() ** 2
 
 
 def _residual(S: Tensor, total: float) -> float:
@@ -131,25 +143,44 @@ def _check(matrix: Tensor, rank: int) -> None:
         raise UserError("SVD of a matrix with values that are not finite")
 
 
-def _randomized_svd(
+def _gram_basis(matrix: Tensor, rank: int) -> Tensor:
+    """The top left singular vectors of a wide matrix, (m, r), float64."""
+    wide = matrix.double()
+    _, vectors = torch.linalg.eigh(wide @ wide.T)  # ascending
+    return vectors[:, -rank:].flip(1)
+
+
+def _krylov_basis(
     matrix: Tensor,
     rank: int,
     size: int,
     tolerance: float,
     generator: torch.Generator | None,
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> Tensor:
+    """Orthonormal (m, r), float64, that captures what the top left singular vectors do."""
     generator = generator or torch.Generator().manual_seed(0)
     start = torch.randn(matrix.shape[1], size, generator=generator).to(matrix.device)
-    Q, _ = torch.linalg.qr(matrix @ start)
+    block = torch.linalg.qr(matrix @ start)[0]
+    basis, seen = block, matrix.T @ block
     captured = 0.0
-    # ends: each further round must add a share of at least `tolerance`, and there is no more than 1
+    # ends: each further block must add a share of at least `tolerance`, and there is no more than 1
     while True:
-        projected = Q.T @ matrix
-        U, S, Vh = torch.linalg.svd(projected, full_matrices=False)
-        before, captured = captured, _energy(S[:rank])
+        values, vectors = torch.linalg.eigh((seen.T @ seen).double())
+        before, captured = captured, values[-rank:].sum().item()
         if captured - before <= tolerance * captured:
-            return Q @ U, S, Vh
-        Q, _ = torch.linalg.qr(matrix @ Vh.T)
+            return torch.linalg.qr(basis.double() @ vectors[:, -rank:].flip(1))[0]
+        block = matrix @ seen[:, -size:]
+        for _ in range(2):  # once leaves rounding of the size of what was taken out
+            block = torch.linalg.qr(block - basis @ (basis.T @ block))[0]
+        basis = torch.cat([basis, block], dim=1)
+        seen = torch.cat([seen, matrix.T @ block], dim=1)
+
+
+def _triplets(matrix: Tensor, basis: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Singular triplets of basis basis^T M, for an orthonormal basis (m, r); float64."""
+    right, small = torch.linalg.qr(matrix.T.double() @ basis)
+    U, S, Vh = torch.linalg.svd(small.T)
+    return basis @ U, S, right @ Vh.T
 
 
 def _fix_signs(U: Tensor, V: Tensor) -> tuple[Tensor, Tensor]:
