@@ -37,6 +37,9 @@ VERBS = {
     "estimate-gradient": Verb(
         "stages.estimate_gradient", "gradient at the base model", computes=True
     ),
+    "estimate-activations": Verb(
+        "stages.estimate_activations", "inputs of the adapted layers", computes=True
+    ),
     "factorize-gradient": Verb("stages.factorize", "SVD of the first step", computes=True),
     "factorize-weights": Verb("stages.factorize", "SVD of the adapted weights", computes=True),
     "train": Verb("stages.train", "train one cell", computes=True),

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 # what a method may need that starts with an estimated gradient
 NEEDS_GRADIENT = frozenset({"gradient", "gradient_factors"})
+# what a method may need that is made from training samples
+NEEDS_SAMPLES = NEEDS_GRADIENT | {"activations"}
 # a PreTrainedModel, or the PeftModel around one; neither library has types for them
 Network = Any
 
@@ -44,10 +46,12 @@ class Context:
     target_modules: Sequence[str] | str
     # modules trained besides the adapted weights; empty for a causal language model
     task_head: list[str]
-    # "gradient", "gradient_factors" or "weight_factors" -> file, as far as the method needs them
+    # a name of what the workflow computes -> file, as far as the method needs it
     inputs: Mapping[str, Path]
     # optimiser steps of the whole run
     steps: int = 0
+    # training samples of what the method starts from
+    samples: int = 1
 
     def factorize(self, matrices: Mapping[str, torch.Tensor], rank: int) -> dict[str, Factors]:
         """SVDs of matrices that the method makes itself, by the cell's kind of SVD and its seed."""
@@ -63,7 +67,8 @@ class Method(ABC):
 
     # raise it when results would change: all cells of the method run again
     version: ClassVar[int] = 1
-    # what the workflow must compute first: "gradient", "gradient_factors", "weight_factors"
+    # what the workflow must compute first: "gradient", "gradient_factors", "weight_factors",
+    # "activations"
     needs: ClassVar[frozenset[str]] = frozenset()
     has_rank: bool = True
     trains: ClassVar[bool] = True

@@ -41,7 +41,6 @@ ABSENT = {
     "X-LoRA, Poly, Arrow": "they mix adapters that were trained before",
     "LoftQ, QALoRA": "they start from quantised weights, which are refused here",
     "aLoRA": "it acts after tokens of an invocation alone, which tasks here do not have",
-    "EVA, CorDA": "they start from activations; the workflow has no stage for these yet",
 }
 
 

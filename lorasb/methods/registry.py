@@ -11,16 +11,19 @@ from typing import Any
 
 from lorasb.config import read as config
 from lorasb.errors import UserError, one_line
-from lorasb.methods.method import NEEDS_GRADIENT, Method
+from lorasb.methods.method import NEEDS_SAMPLES, Method
 
 # entry points of other packages: name -> a subclass of Method
 GROUP = "lorasb.methods"
 # name -> module of lorasb.methods that has the class `METHOD`
 _METHODS = {
     "base": "untrained",
+    "corda": "corda",
+    "eva": "eva",
     "flat-lora": "flat_lora",
     "full": "full",
     "lora-ga": "lora_ga",
+    "lora-ga-peft": "lora_ga_peft",
     "lora-one": "lora_one",
     "lora-pro": "lora_pro.method",
     "lora-sb": "lora_sb",
@@ -40,7 +43,7 @@ class Variant:
     label: str
     method_name: str
     arguments: config.Data
-    # training samples of the gradient; None: as many as the study says
+    # training samples of its start; None: as many as the study says
     samples: int | None
     # learning rates that a sweep tries where its study states none
     rates: tuple[str, ...]
@@ -134,9 +137,9 @@ def _variant(name: str, data: config.Data) -> Variant:
     arguments, samples = data.get("arguments", {}), data.get("samples")
     try:
         method = make_method(data["method"], arguments)
-        if samples is not None and not method.needs & NEEDS_GRADIENT:
+        if samples is not None and not method.needs & NEEDS_SAMPLES:
             raise UserError(
-                f"samples: the method '{data['method']}' starts from no gradient; remove the key"
+                f"samples: the method '{data['method']}' starts from no samples; remove the key"
             )
     except UserError as error:
         raise UserError(f"{config.variant_file(name)}: {name}: {error}") from error

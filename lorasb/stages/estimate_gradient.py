@@ -10,14 +10,13 @@ import torch
 from lorasb.files import write_json
 from lorasb.machine import measured
 from lorasb.records import Inputs, alone, write_record
-from lorasb.seeding import generator
 from lorasb.start.gradients import estimate_gradients, save_gradients
 from lorasb.study.hashes import gradient_hash
 from lorasb.study.paths import DATA, GRADIENT
 from lorasb.study.study import Study
 from lorasb.tasks.collate import Collator
 from lorasb.tasks.prepare import read_split
-from lorasb.training.setup import load_base, note_data
+from lorasb.training.setup import load_base, note_data, start_samples
 
 
 def estimate_gradient(study: str, model: str, task: str, samples: int, seed: int) -> None:
@@ -39,9 +38,8 @@ def estimate_gradient(study: str, model: str, task: str, samples: int, seed: int
     with alone(folder / "record.json") as made:
         if made(inputs):
             return
-        chosen = torch.randperm(len(rows), generator=generator(seed, "gradient"))
         loader: torch.utils.data.DataLoader[Any] = torch.utils.data.DataLoader(
-            [rows[index] for index in chosen[:samples].tolist()],  # type: ignore[arg-type]
+            start_samples(rows, samples, seed),  # type: ignore[arg-type]
             batch_size=settings["batch_size"],
             collate_fn=Collator(tokenizer),
         )

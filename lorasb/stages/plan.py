@@ -21,7 +21,6 @@ import pandas as pd
 
 from lorasb.errors import UserError
 from lorasb.files import read_record
-from lorasb.models.spec import FLOAT32_BYTES
 from lorasb.study import memory
 from lorasb.study.cells import Cell, Point
 from lorasb.study.counts import cell_counts
@@ -37,6 +36,7 @@ CHECKPOINTS = 3
 # what a method may need -> the rule that makes it
 MAKERS = {
     "gradient": "estimate_gradient",
+    "activations": "estimate_activations",
     "gradient_factors": "factorize_gradient",
     "weight_factors": "factorize_weights",
 }
@@ -108,6 +108,7 @@ def _needs(study: Study) -> dict[str, list[Memory]]:
     pairs = list(study.pairs)
     starts: dict[str, tuple[Callable[..., Memory], list[Any]]] = {
         "estimate_gradient": (memory.estimate_gradient, pairs),
+        "estimate_activations": (memory.estimate_activations, pairs),
         "factorize_gradient": (memory.factorize_gradient, pairs),
         "factorize_weights": (memory.factorize_weights, [(model,) for model in study.models]),
     }
@@ -205,7 +206,7 @@ def _measured_speed(cells: list[Cell]) -> float | None:
 
 
 def _shared_bytes(study: Study) -> Counter[str]:
-    """Bytes of the gradients, once a seed and number of samples, and of the factors, by rule."""
+    """Bytes of the files of starts, once a seed and number of samples, by rule."""
     files = {
         (need, cell.model, cell.task, study.start_file(cell, need))
         for cell in study.cells
@@ -213,11 +214,7 @@ def _shared_bytes(study: Study) -> Counter[str]:
     }
     total: Counter[str] = Counter()
     for need, model, task, _ in files:
-        adapted = memory.size(study, model, task).adapted
-        of_gradient = need == "gradient"
-        total[MAKERS[need]] += (
-            FLOAT32_BYTES * adapted if of_gradient else memory.factors(study, model, task)
-        )
+        total[MAKERS[need]] += memory.starts(study, need, model, task)
     return total
 
 

@@ -48,6 +48,11 @@ def gradient_hash(study: Study, model: str, task: str, samples: int) -> str:
     return _hash(_gradient_key(study, model, task, samples))
 
 
+def activations_hash(study: Study, model: str, task: str, samples: int) -> str:
+    """Changes when the activations of so many samples would."""
+    return _hash(["activations", _data_key(study, model, task), samples])
+
+
 def factors_hash(study: Study, model: str, task: str, samples: int) -> str:
     """Changes when the factors of the gradient would."""
     key = _gradient_key(study, model, task, samples)
@@ -123,6 +128,8 @@ def _point_key(study: Study, point: Point) -> list[Any]:
     ]
     if "gradient" in needs:
         key.append(gradient_hash(study, model, task, samples))
+    if "activations" in needs:
+        key.append(activations_hash(study, model, task, samples))
     if "gradient_factors" in needs:
         key.append(factors_hash(study, model, task, samples))
     if "weight_factors" in needs:

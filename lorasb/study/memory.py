@@ -162,6 +162,18 @@ def estimate_gradient(study: Study, model: str, task: str) -> Memory:
     )
 
 
+def estimate_activations(study: Study, model: str, task: str) -> Memory:
+    """Base model, one layer's activations of a sample; second moments are on the host."""
+    found, length = size(study, model, task), study.settings(task)["training"]["max_length"]
+    layer = FLOAT32_BYTES * found.kept(1, length)
+    states = FLOAT32_BYTES * length * found.width * (found.layers + 1)
+    return Memory(
+        device=found.weights + layer + states,
+        host=2 * _moments(study, model, task) + _rows(study, task),
+        loaded=found.weights,
+    )
+
+
 def factorize_gradient(study: Study, model: str, task: str) -> Memory:
     """The gradient, the decomposition of one matrix, and the factors; on the host."""
     found = size(study, model, task)
@@ -229,6 +241,8 @@ def cell_and_start(study: Study, cell: Cell) -> Memory:
     need = train_and_predict(study, cell)
     if needs & NEEDS_GRADIENT:
         need |= estimate_gradient(study, *names)
+    if "activations" in needs:
+        need |= estimate_activations(study, *names)
     if "gradient_factors" in needs:
         need |= factorize_gradient(study, *names)
     if "weight_factors" in needs:
@@ -274,6 +288,19 @@ def factors(study: Study, model: str, task: str) -> int:
     return FLOAT32_BYTES * _factor_numbers(study, model, task, study.largest_rank)
 
 
+def starts(study: Study, need: str, model: str, task: str) -> int:
+    """Bytes of a file that a method may need."""
+    if need == "gradient":
+        return FLOAT32_BYTES * size(study, model, task).adapted
+    return _moments(study, model, task) if need == "activations" else factors(study, model, task)
+
+
+def _moments(study: Study, model: str, task: str) -> int:
+    """Bytes of the second moments of all adapted layers' inputs."""
+    shapes, _, _ = adapted_shapes(study, model, task)
+    return FLOAT32_BYTES * sum(n * n for _, n in shapes.values())
+
+
 def _factor_numbers(study: Study, model: str, task: str, rank: int) -> int:
     shapes, _, _ = adapted_shapes(study, model, task)
     return sum(rank * (m + n + 1) for m, n in shapes.values())
@@ -306,10 +333,10 @@ def _start(study: Study, cell: Cell) -> float:
     """Bytes of the files that a cell's method starts from, and of what it makes of them."""
     needs = study.variants[cell.variant].method.needs
     names = cell.model, cell.task
-    read: float = factors(study, *names) if needs - {"gradient"} else 0
-    if "gradient" in needs:  # which the method decomposes itself
+    read: float = sum(starts(study, need, *names) for need in needs)
+    if needs & {"gradient", "activations"}:  # which the method decomposes itself
         found = size(study, *names)
-        read += FLOAT32_BYTES * (2 * found.adapted + SVD_COPIES * found.largest)
+        read += FLOAT32_BYTES * (found.adapted + SVD_COPIES * found.largest)
     return read
 
 

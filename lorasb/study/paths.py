@@ -12,6 +12,7 @@ FAILED = f"{CELL}/failed.json"
 MODEL = "results/{study}/shared/models/{model}"
 DATA = "results/{study}/shared/data/{model}/{task}"
 GRADIENT = "results/{study}/shared/gradients/{model}/{task}/n{samples}/seed{seed}"
+ACTIVATIONS = "results/{study}/shared/activations/{model}/{task}/n{samples}/seed{seed}"
 GRADIENT_FACTORS = "results/{study}/shared/factors/{model}/{task}/n{samples}/seed{seed}"
 WEIGHT_FACTORS = "results/{study}/shared/factors/{model}/weights"
 SCORES = "results/{study}/scores/{model}/{task}"
@@ -23,7 +24,7 @@ FIGURES = "results/{study}/figures"
 RELEASED = "results/published/{study}/tables"
 PAGE = "results/{study}/report.html"
 PATTERNS = (
-    *(CELL, MODEL, DATA, GRADIENT, GRADIENT_FACTORS, WEIGHT_FACTORS),
+    *(CELL, MODEL, DATA, GRADIENT, ACTIVATIONS, GRADIENT_FACTORS, WEIGHT_FACTORS),
     *(SCORES, DIRECTIONS, GRADIENT_PROBES, SPECTRA, TABLES, FIGURES),
 )
 
@@ -31,6 +32,7 @@ PATTERNS = (
 STARTS = {
     "gradient": f"{GRADIENT}/gradient.safetensors",
     "gradient_factors": f"{GRADIENT_FACTORS}/factors.safetensors",
+    "activations": f"{ACTIVATIONS}/activations.safetensors",
     "weight_factors": f"{WEIGHT_FACTORS}/factors.safetensors",
 }
 

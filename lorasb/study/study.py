@@ -11,7 +11,7 @@ from typing import Any
 
 from lorasb.config.read import Data, load_study, path_of, unknown
 from lorasb.errors import UserError
-from lorasb.methods.method import NEEDS_GRADIENT
+from lorasb.methods.method import NEEDS_GRADIENT, NEEDS_SAMPLES
 from lorasb.methods.registry import make_variants
 from lorasb.models.spec import ModelSpec
 from lorasb.study import hashes
@@ -228,7 +228,7 @@ class Study:
         return fixed_rate(self.learning_rates, point, f"{self.path}: learning_rates")
 
     def samples(self, task: str, variant: str) -> int:
-        """Training samples of the gradient that a variant starts from: its own or the study's."""
+        """Training samples of what a variant starts from: its own number or the study's."""
         return int(self.variants[variant].samples or self._settings[task]["gradient"]["samples"])
 
     def folder(self, pattern: str, model: str, task: str) -> Path:
@@ -253,7 +253,7 @@ class Study:
         yield "split", ("test", "selection")
         yield "variant", self.variants
         if "samples" in named:
-            started = [v for v in self.variants.values() if v.method.needs & NEEDS_GRADIENT]
+            started = [v for v in self.variants.values() if v.method.needs & NEEDS_SAMPLES]
             yield "samples", {self.samples(named["task"], variant.name) for variant in started}
             yield "seed", {seed for variant in started for seed in self._all_seeds(variant.name)}
         if "variant" in named:

@@ -11,7 +11,7 @@ import pandas as pd
 from lorasb.errors import UserError, remake
 from lorasb.files import read_jsonl, read_record
 from lorasb.methods.counts import Counts
-from lorasb.methods.method import NEEDS_GRADIENT
+from lorasb.methods.method import NEEDS_GRADIENT, NEEDS_SAMPLES
 from lorasb.provenance import other_versions
 from lorasb.study.cells import Cell
 from lorasb.study.counts import cell_counts
@@ -82,8 +82,8 @@ def cost_files(study: Study, cell: Cell) -> list[Path]:
 
 
 def _samples(study: Study, cell: Cell) -> int | None:
-    """Training samples of the gradient that the cell starts from."""
-    if not study.variants[cell.variant].method.needs & NEEDS_GRADIENT:
+    """Training samples of what the cell starts from."""
+    if not study.variants[cell.variant].method.needs & NEEDS_SAMPLES:
         return None
     return study.samples(cell.task, cell.variant)
 
@@ -105,12 +105,13 @@ def _cost_columns(study: Study, cell: Cell) -> dict[str, Any]:
     timing = read_record(cell.folder / "timing.json", *training)
     needs = study.variants[cell.variant].method.needs
     starts = {need: _start_cost(study.start_file(cell, need)) for need in _starts(needs)}
-    gradient = starts.pop("gradient", NO_COST)
+    # passes over samples; none of a gradient in activations
+    passes = [starts.pop(need, NO_COST) for need in ("gradient", "activations")]
     return {
-        "gradient_seconds": gradient["seconds"],
+        "gradient_seconds": sum(cost["seconds"] for cost in passes),
         "factorize_seconds": sum((cost["seconds"] for cost in starts.values()), 0.0),
         "start_peak_memory_bytes": max(
-            cost["peak_memory_bytes"] for cost in (gradient, *starts.values())
+            cost["peak_memory_bytes"] for cost in (*passes, *starts.values())
         ),
         "train_seconds": timing["train_seconds"],
         "predict_seconds": _seconds(cell.folder / "predict_timing.json"),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -73,6 +76,12 @@ def note_start(inputs: Inputs, study: Study, cell: Cell) -> None:
         inputs.file(study.start_file(cell, need))
 
 
+def start_samples(rows: Sequence[dict[str, Any]], samples: int, seed: int) -> list[dict[str, Any]]:
+    """The training rows that a start is estimated from; more of a seed include the fewer ones."""
+    chosen = torch.randperm(len(rows), generator=generator(seed, "gradient"))
+    return [rows[index] for index in chosen[:samples].tolist()]
+
+
 def context(study: Study, cell: Cell, rows: int) -> Context:
     """What the cell's method is told; `rows` is the number of training rows."""
     resolved = study.resolved(cell.model, cell.task)
@@ -87,4 +96,5 @@ def context(study: Study, cell: Cell, rows: int) -> Context:
         task_head=resolved.task_head,
         inputs={need: study.start_file(cell, need) for need in STARTS},
         steps=total_steps(settings, rows),
+        samples=study.samples(cell.task, cell.variant),
     )

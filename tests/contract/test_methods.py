@@ -14,6 +14,7 @@ from lorasb.methods.method import Context, Method
 from lorasb.methods.peft.method import PeftMethod
 from lorasb.methods.registry import make_variant
 from lorasb.models.layers import matching_modules, oriented_weight, target_shapes
+from lorasb.start.activations import Activations, Moments, save_activations
 from lorasb.start.factors import factorize, save_factors
 from lorasb.start.gradients import save_gradients
 from tests.unit.tiny import tiny_bert, tiny_llama, tiny_roberta
@@ -37,6 +38,9 @@ FITTED = "lora_velora_embed"
 # those whose start follows from the weights alone, whatever the seed
 DRAW_NOTHING = {
     "boft",
+    "corda",
+    "corda-kpm",
+    "eva",
     "ia3",
     "lora-ga",
     "lora-one",
@@ -67,6 +71,7 @@ def context(model: PreTrainedModel, targets: list[str], folder: Path, **changes:
     save_factors(factorize(weights, RANK, step="none"), folder / "weights.safetensors")
     save_gradients(gradients, folder / "gradient.safetensors")
     save_factors(factorize(gradients, RANK, step="sign"), folder / "gradients.safetensors")
+    save_activations(activations(weights), folder / "activations.safetensors")
     values: dict[str, Any] = {
         "rank": RANK,
         "start_learning_rate": 1e-3,
@@ -77,11 +82,24 @@ def context(model: PreTrainedModel, targets: list[str], folder: Path, **changes:
         "steps": 10,
         "inputs": {
             "gradient": folder / "gradient.safetensors",
+            "activations": folder / "activations.safetensors",
             "weight_factors": folder / "weights.safetensors",
             "gradient_factors": folder / "gradients.safetensors",
         },
     }
     return Context(**values | changes)
+
+
+def activations(weights: dict[str, torch.Tensor]) -> Activations:
+    """Of inputs that are drawn, of 40 tokens; states have more directions block by block."""
+    random = torch.Generator().manual_seed(4)
+    moments = {}
+    for name, weight in weights.items():
+        x = torch.randn(40, weight.shape[1], generator=random)
+        moments[name] = Moments(x.T @ x / len(x), x.mean(dim=0), 20.0, float(x.max()))
+    drawn = torch.randn(3, 200, 16, generator=random)
+    states = [drawn[block] * (torch.arange(16) < 2 * block + 2) for block in range(3)]
+    return Activations(moments, torch.stack(states))
 
 
 def attached(

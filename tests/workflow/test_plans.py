@@ -49,10 +49,14 @@ def test_every_study_plans_its_cells_and_no_others(fresh, study):
         need: {read.start_file(cell, "gradient") for cell in read.cells if need in needs[cell]}
         for need in ("gradient", "gradient_factors")
     }
+    activations = {
+        read.start_file(cell, "activations") for cell in read.cells if "activations" in needs[cell]
+    }
     weights = {cell.model for cell in read.cells if "weight_factors" in needs[cell]}
     gradients = starts["gradient"] | starts["gradient_factors"]
     assert jobs["estimate_gradient"] == len(gradients)
     assert jobs["factorize_gradient"] == len(starts["gradient_factors"])
+    assert jobs.get("estimate_activations", 0) == len(activations)
     assert jobs.get("factorize_weights", 0) == len(weights)
 
 

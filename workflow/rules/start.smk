@@ -1,4 +1,4 @@
-# What frozen-basis methods start from: once per model, task, number of samples and seed, for all ranks
+# What methods start from: once per model, task, number of samples and seed, for all ranks
 # and rates.
 
 
@@ -21,6 +21,28 @@ rule estimate_gradient:
         gradient_hash=hash_of(hashes.gradient_hash, "model", "task", "samples"),
     shell:
         "python -m lorasb estimate-gradient {params.task} --samples {wildcards.samples} "
+        "--seed {wildcards.seed} --threads {threads} > {log} 2>&1"
+
+
+rule estimate_activations:
+    input:
+        train=f"{paths.DATA}/train.parquet",
+    output:
+        activations=f"{paths.ACTIVATIONS}/activations.safetensors",
+        cost=f"{paths.ACTIVATIONS}/activations.json",
+        record=f"{paths.ACTIVATIONS}/record.json",
+    log:
+        "logs/estimate_activations/{study}/{model}/{task}/n{samples}/seed{seed}.log",
+    conda:
+        "../envs/lorasb.yaml"
+    threads: 1
+    resources:
+        **memory_of(memory.estimate_activations, "model", "task"),
+    params:
+        task=TASK_FLAGS,
+        activations_hash=hash_of(hashes.activations_hash, "model", "task", "samples"),
+    shell:
+        "python -m lorasb estimate-activations {params.task} --samples {wildcards.samples} "
         "--seed {wildcards.seed} --threads {threads} > {log} 2>&1"
 
 

@@ -1,4 +1,4 @@
-"""LoRA that PEFT starts inside the base weight: `init_lora_weights` of "pissa" or "olora".
+"""LoRA that PEFT starts inside the base weight: `init_lora_weights` of "pissa" or others.
 
 Such a start s B0 A0 is taken out of the base weight, W = (W0 - s B0 A0) + s B A, so that the model
 begins where it was, and the trained B, A alone do not give the change of W0 back. PEFT decomposes
@@ -45,7 +45,7 @@ def starts_in_weight(options: Mapping[str, Any]) -> bool:
         If it does, with options under which rank 2r has no scaling of exactly the same value.
     """
     init = str(options.get("init_lora_weights")).lower()
-    if not init.startswith(("pissa", "olora")):
+    if not init.startswith(("pissa", "olora", "corda", "lora_ga")):
         return False
     for option in ("use_rslora", "use_dora", "rank_pattern", "alpha_pattern"):
         if options.get(option):

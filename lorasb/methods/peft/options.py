@@ -15,6 +15,8 @@ SEED = "seed"  # stands for a seed that follows from the cell's
 STEPS = "steps"  # stands for the number of training steps
 # a word, or a number and a word: a multiple, rounded
 _VALUE = re.compile(rf"(?:(\d+(?:\.\d+)?) )?({RANK}|{SEED}|{STEPS})")
+# starts that PEFT makes of data: without them it refuses, or draws another start
+OF_DATA = {"corda", "eva", "lora_ga"}
 # what is trained besides or in place of a model's targets, which counts do not know
 SET_ELSEWHERE = {
     *("target_modules", "target_parameters", "trainable_token_indices"),
@@ -127,6 +129,8 @@ def _no_use(name: str, value: Any) -> str | None:
     numbers = [number for number in numbers if isinstance(number, int | float)]
     if name in SET_ELSEWHERE:
         return "is for a model's file to say, for all methods alike; leave it out"
+    if name == "init_lora_weights" and str(value).lower() in OF_DATA:
+        return "needs data first, which a method of that name brings; name it in place of peft"
     if "alpha" in name and any(number <= 0 for number in numbers):
         return "would let the adapter do nothing; it should be above 0"
     if "dropout" in name and not all(0 <= number < 1 for number in numbers):

@@ -13,6 +13,7 @@ import pytest
 
 from lorasb import files
 from lorasb.bundled.pretrain import pretrain
+from lorasb.stages.estimate_activations import estimate_activations
 from lorasb.stages.estimate_gradient import estimate_gradient
 from lorasb.stages.factorize import factorize_gradient, factorize_weights
 from lorasb.stages.predict import predict
@@ -43,6 +44,10 @@ STAGES: dict[str, tuple[Callable[[], object], str]] = {
     "weights": (lambda: factorize_weights(*NAMES[:2]), "lorasb.stages.factorize.factorize"),
     "train": (lambda: train(base_cell()), "lorasb.training.loop.train"),
     "predict": (lambda: predict(base_cell()), "lorasb.evaluation.predict.predict"),
+    "activations": (
+        lambda: estimate_activations(*NAMES, 8, 0),
+        "lorasb.stages.estimate_activations.estimate",
+    ),
     "pretrain": (lambda: pretrain(Path("model"), steps=1), "lorasb.bundled.pretrain._train"),
 }
 
@@ -86,7 +91,7 @@ class Work:
 
 def before(name: str) -> None:
     """Run the stages whose files a stage reads."""
-    needed = {"gradient": 1, "factors": 2, "train": 1, "predict": 1}.get(name, 0)
+    needed = {"gradient": 1, "activations": 1, "factors": 2, "train": 1, "predict": 1}.get(name, 0)
     for earlier in list(STAGES)[:needed]:
         STAGES[earlier][0]()
     if name == "predict":
