@@ -57,8 +57,8 @@ def matching_modules(
     Raises
     ------
     UserError
-        If a target matches nothing, or something else than a linear layer in full or half
-        precision.
+        If a target matches nothing, something else than a linear layer in full or half precision,
+        or experts that are one 3-D parameter.
     """
     from peft.tuners.tuners_utils import (
         _maybe_include_all_linear_layers,
@@ -69,6 +69,7 @@ def matching_modules(
     named = rule.target_modules
     _maybe_include_all_linear_layers(rule, model)
     layers = dict(_outer_modules(model))
+    _refuse_experts(layers, rule, all_linear=named == "all-linear")
     found = {
         name: module for name, module in layers.items() if check_target_module_exists(rule, name)
     }
@@ -90,7 +91,12 @@ def linear_layer(name: str, module: nn.Module) -> Linear:
     UserError
         If it is another kind of layer, or its weight is quantised, packed or spread over devices.
     """
-    if not isinstance(module, Linear) or isinstance(module, NonDynamicallyQuantizableLinear):
+    if isinstance(module, NonDynamicallyQuantizableLinear):
+        raise UserError(
+            f"{name}: torch's MultiheadAttention reads the weight of this layer past the layer, so "
+            "an adapter on it would do nothing; leave it out by exclude_modules"
+        )
+    if not isinstance(module, Linear):
         raise UserError(
             f"{name}: a {type(module).__name__} cannot be adapted; target_modules should name "
             "linear layers in full or half precision"
@@ -157,6 +163,39 @@ def _check_target(
         f"{kind.__name__}; their names end in: {', '.join(ends)}; they should be in full or "
         "half precision"
     )
+
+
+def _refuse_experts(layers: Mapping[str, nn.Module], rule: Any, *, all_linear: bool) -> None:
+    """Refuse targets that mean experts of a mixture that are stacked in one parameter."""
+    from peft.tuners.tuners_utils import _ExcludedModule, check_target_module_exists
+
+    for name, module in layers.items():
+        stacked = _stacked_experts(module)
+        if not stacked or isinstance(check_target_module_exists(rule, name), _ExcludedModule):
+            continue
+        names = {f"{name}.{part}" for parameter in stacked for part in _fused(parameter)}
+        if all_linear or any(check_target_module_exists(rule, each) for each in names):
+            raise UserError(
+                f"{name}: {' and '.join(stacked)} hold the weights of all experts in one "
+                "parameter each, which cannot be adapted; name the layers outside the experts in "
+                'target_modules, or leave these out by exclude_modules=["experts"]'
+            )
+
+
+def _stacked_experts(module: nn.Module) -> list[str]:
+    """Names of the parameters (experts, rows, columns) that a mixture's module holds itself."""
+    experts = getattr(module, "num_experts", None)
+    return [
+        name
+        for name, weight in module.named_parameters(recurse=False)
+        if weight.ndim == 3 and len(weight) == experts
+    ]
+
+
+def _fused(parameter: str) -> tuple[str, ...]:
+    """Names of a stacked parameter: its own, and those of the layers that became it."""
+    fused = ("gate_proj", "up_proj") if parameter == "gate_up_proj" else ()
+    return parameter, *fused
 
 
 def _shape(module: Linear) -> tuple[int, int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -111,14 +110,8 @@ class LoraXSConfig(PeftConfig):  # type: ignore[misc]
         self._check()
 
     def save_pretrained(self, save_directory: str, **kwargs: Any) -> None:
-        """Write the configuration; one with stored bases says "empty": loading needs no SVD.
-
-        A model card beside it is told how the adapter is loaded.
-        """
-        saved = copy.copy(self)
-        if self.save_bases:
-            saved.init_weights = "empty"
-        super(LoraXSConfig, saved).save_pretrained(save_directory, **kwargs)
+        """Write the configuration, and tell a model card beside it how the adapter is loaded."""
+        super().save_pretrained(save_directory, **kwargs)
         card = Path(save_directory) / "README.md"
         text = card.read_text(encoding="utf-8") if card.exists() else ""
         if LOADING.strip() not in text:

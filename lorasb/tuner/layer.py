@@ -29,7 +29,7 @@ from lorasb.tuner.config import LoraXSConfig
 
 EMPTY = (
     "adapter '{name}' is empty and can learn nothing: call lorasb.initialize_lora_sb first, "
-    'or make it without init_weights="empty"'
+    'or make it without init_weights="empty" and inference_mode'
 )
 R_STD = 1e-5  # of R's first values in LoRA-XS (arXiv 2405.17604)
 
@@ -52,6 +52,7 @@ class LoraXSLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
     # what PEFT's mix-in defines
     get_base_layer: Callable[[], Linear]
     set_adapter: Callable[..., None]
+    delete_adapter: Callable[[str], None]
     active_adapters: list[str]
     disable_adapters: bool
     merged: bool
@@ -97,19 +98,27 @@ class LoraXSLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
         self.lora_xs_dropout[adapter_name] = (
             nn.Dropout(config.dropout) if config.dropout else nn.Identity()
         )
-        B, R, A = self._initial_matrices(weight, config)
-        self.start_R[adapter_name] = None if config.init_weights == "empty" else R.clone()
+        # PEFT makes an adapter in inference mode in order to load it
+        loaded_next = self._parts() if config.save_bases else (self.lora_xs_R,)
+        empty = config.init_weights == "empty" or (config.inference_mode and config.save_bases)
+        B, R, A = self._empty(weight, config.r) if empty else self._of_weight(weight, config)
+        self.start_R[adapter_name] = None if empty else R.clone()
         self.lora_xs_B[adapter_name] = B
         self.lora_xs_R[adapter_name] = nn.Parameter(R)
         self.lora_xs_A[adapter_name] = A
+        if config.inference_mode:
+            for matrices in loaded_next:
+                matrices[adapter_name].awaited = adapter_name
         self.set_adapter(self.active_adapters, inference_mode=config.inference_mode)
 
     def matrices(self, adapter_name: str) -> tuple[Tensor, Tensor, Tensor]:
         """B, R and A in the widest of their dtypes."""
-        parts = (self.lora_xs_B, self.lora_xs_R, self.lora_xs_A)
-        B, R, A = (part[adapter_name] for part in parts)
+        B, R, A = (part[adapter_name] for part in self._parts())
         dtype = torch.promote_types(torch.promote_types(B.dtype, R.dtype), A.dtype)
         return B.to(dtype), R.to(dtype), A.to(dtype)
+
+    def _parts(self) -> tuple[BufferDict, nn.ParameterDict, BufferDict]:
+        return self.lora_xs_B, self.lora_xs_R, self.lora_xs_A
 
     def is_empty(self, adapter_name: str) -> bool:
         """Whether an adapter that was made to be filled has been neither filled nor loaded."""
@@ -224,16 +233,33 @@ class LoraXSLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
     ) -> None:
         """Move the adapter but, unlike PEFT's other layers, keep it in float32."""
         device = device or self.get_base_layer().weight.device
-        for name in ("lora_xs_A", "lora_xs_B", "lora_xs_R"):
-            matrices = getattr(self, name)
+        for matrices in self._parts():
             if matrices[adapter_name].device.type != "meta":
                 matrices[adapter_name] = matrices[adapter_name].to(device)
 
     def cast_to_base(self, adapter_name: str) -> None:
         """Hold an adapter in the dtype of the base weight."""
         dtype = self.get_base_layer().weight.dtype
-        for matrices in (self.lora_xs_A, self.lora_xs_B, self.lora_xs_R):
+        for matrices in self._parts():
             matrices[adapter_name] = matrices[adapter_name].to(dtype)
+
+    def requires_grad_(self, requires_grad: bool = True) -> LoraXSLayer:
+        """As for any module; transformers calls it on what its `load_adapter` has loaded.
+
+        Raises
+        ------
+        UserError
+            If the file lacked a tensor of this layer: transformers itself goes on without it.
+        """
+        for letter, matrices in zip("BRA", self._parts(), strict=True):
+            for matrix in matrices.values():
+                if hasattr(matrix, "awaited"):
+                    raise UserError(
+                        f"{self.name}: what was loaded as adapter '{matrix.awaited}' lacks "
+                        f"lora_xs_{letter}; it belongs to another model or configuration, or was "
+                        "written by a save that failed"
+                    )
+        return super().requires_grad_(requires_grad)
 
     def fingerprint(self, adapter_name: str) -> Tensor:
         """(2, r), float32: B^T p and A q for random unit p and q that are always the same.
@@ -246,24 +272,23 @@ class LoraXSLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
         p, q = (side / side.norm() for side in sides)
         return torch.stack([p @ B, A @ q])
 
-    def _initial_matrices(
-        self, weight: Tensor, config: LoraXSConfig
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """B, R and A of a new adapter, float32 on the weight's device."""
-        (rows, columns), r = weight.shape, config.r
-        if config.init_weights == "empty":
-            zeros = torch.zeros
-            shapes = ((rows, r), (r, r), (r, columns))
-            B, R, A = (zeros(shape, device=weight.device) for shape in shapes)
-            return B, R, A
+    def _empty(self, weight: Tensor, r: int) -> tuple[Tensor, Tensor, Tensor]:
+        """B, R and A that are zero, float32 on the weight's device."""
+        rows, columns = weight.shape
+        shapes = ((rows, r), (r, r), (r, columns))
+        B, R, A = (torch.zeros(shape, device=weight.device) for shape in shapes)
+        return B, R, A
+
+    def _of_weight(self, weight: Tensor, config: LoraXSConfig) -> tuple[Tensor, Tensor, Tensor]:
+        """B, R and A of LoRA-XS's start, float32 on the weight's device."""
         if self.merged:
             raise UserError(
                 f"{self.name}: adapter {self.merged_adapters[0]} is merged into the weight; "
                 "unmerge it before an adapter takes its bases from the weight"
             )
         random = generator(config.seed, self.name)
-        factors = truncated_svd(weight, r, generator=random)
-        R = torch.empty(r, r).normal_(0.0, R_STD, generator=random)
+        factors = truncated_svd(weight, config.r, generator=random)
+        R = torch.empty(config.r, config.r).normal_(0.0, R_STD, generator=random)
         # contiguous as loading makes it: other strides sum in another order, to other bits
         A = (factors.S[:, None] * factors.V.T).contiguous()
         return factors.U, R.to(weight.device), A

@@ -55,7 +55,13 @@ class LoraXSModel(BaseTuner):  # type: ignore[misc]
         if state_dict is None:  # else its names say what is adapted
             for name, shape in target_shapes(model, config).items():
                 check_rank(name, config.r, shape)
-        super().inject_adapter(model, adapter_name, *arguments, state_dict=state_dict, **options)
+        try:
+            super().inject_adapter(
+                model, adapter_name, *arguments, state_dict=state_dict, **options
+            )
+        except Exception:
+            self._take_out(model, adapter_name)
+            raise
 
     def _create_and_replace(
         self,
@@ -73,7 +79,19 @@ class LoraXSModel(BaseTuner):  # type: ignore[misc]
             return
         layer = LoraXSLayer(target, current_key, adapter_name)
         layer.update_layer(adapter_name, config)
+        if isinstance(parent, nn.TransformerEncoderLayer):
+            # its fast path reads weights past their layers, and is left to modules without hooks
+            layer.register_forward_pre_hook(_do_nothing)
         self._replace_module(parent, target_name, layer, target)
+
+    def _take_out(self, model: nn.Module, adapter_name: str) -> None:
+        """Undo an injection that failed on its way."""
+        for name, layer in list(model.named_modules()):
+            if isinstance(layer, LoraXSLayer) and adapter_name in layer.r:
+                layer.delete_adapter(adapter_name)
+                if not layer.r:
+                    parent, _, child = name.rpartition(".")
+                    setattr(model.get_submodule(parent), child, layer.base_layer)
 
     def _replace_module(
         self, parent: nn.Module, child_name: str, new_module: nn.Module, child: nn.Module
@@ -193,6 +211,10 @@ class LoraXSModel(BaseTuner):  # type: ignore[misc]
             remapped |= {key: value for key, value in current.items() if _is_base(key)}
         _refuse_other_keys(current.keys(), {key for key in remapped if f".{cls.prefix}" in key})
         return remapped
+
+
+def _do_nothing(module: nn.Module, args: Any) -> None:
+    """A hook."""
 
 
 def _hand_over(

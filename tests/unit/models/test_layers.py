@@ -164,5 +164,5 @@ def test_quantised_layers_are_refused_everywhere(kind, rank):
 def test_a_projection_that_attention_reads_by_itself_is_refused():
     model = tiny_bert(0)
     model.attention = nn.MultiheadAttention(8, 2)
-    with pytest.raises(UserError, match="out_proj: a NonDynamicallyQuantizableLinear cannot be"):
+    with pytest.raises(UserError, match="out_proj: torch's MultiheadAttention reads the weight"):
         matching_modules(model, ["query", "out_proj"])

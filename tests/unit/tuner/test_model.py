@@ -158,9 +158,57 @@ def test_saving_leaves_the_configuration_as_the_user_made_it(tmp_path):
     assert model.peft_config["default"].init_weights == "weights"
     written = json.loads((tmp_path / "adapter_config.json").read_text())
     assert written["peft_type"] == "LORA_XS"
-    assert written["init_weights"] == "empty"
-    saved(trained(save_bases=False), tmp_path)
-    assert json.loads((tmp_path / "adapter_config.json").read_text())["init_weights"] == "weights"
+    assert written["init_weights"] == "weights"
+
+
+def test_a_saved_configuration_makes_a_new_adapter(tmp_path):
+    saved(trained(), tmp_path)
+    config = LoraXSConfig.from_pretrained(tmp_path)
+    config.inference_mode = False
+    model = peft.get_peft_model(tiny_llama(0), config)
+    new = adapted().state_dict()
+    assert all(torch.equal(value, new[key]) for key, value in model.state_dict().items())
+    model.train()(input_ids=IDS, labels=IDS).loss.backward()
+    assert all(p.grad.any() for p in model.parameters() if p.requires_grad)
+    # one of inference mode is made for loading, and says what it is when it is trained all the same
+    model = peft.get_peft_model(tiny_llama(0), LoraXSConfig.from_pretrained(tmp_path))
+    assert torch.equal(logits(model.eval()), logits(tiny_llama(0)))
+    with pytest.raises(UserError, match=r"is empty .* make it without .* inference_mode"):
+        model.train()(input_ids=IDS)
+
+
+@pytest.mark.parametrize(
+    ("part", "save_bases"), [("A", True), ("R", True), ("B", True), ("R", False), (None, True)]
+)
+def test_transformers_own_loader(part, save_bases, tmp_path):
+    model = trained(save_bases=save_bases)
+    file = saved(model, tmp_path) / "adapter_model.safetensors"
+    tensors = load_file(file)
+    lacking = [name for name in tensors if name.endswith(f"1.mlp.down_proj.lora_xs_{part}")]
+    save_file({k: v for k, v in tensors.items() if k not in lacking}, file, {"format": "pt"})
+    plain = tiny_llama(0)
+    if part is None:
+        plain.load_adapter(tmp_path)
+        assert torch.equal(logits(plain), logits(model))
+        return
+    with pytest.raises(UserError, match=rf"1\.mlp\.down_proj: .* lacks lora_xs_{part}"):
+        plain.load_adapter(tmp_path)
+
+
+def test_an_injection_that_fails_leaves_nothing_behind():
+    base = tiny_llama(0)
+    base.model.layers[1].self_attn.v_proj.weight.data[0, 0] = float("nan")
+    names = [name for name, _ in base.named_modules()]
+    with pytest.raises(UserError, match="not finite"):
+        adapted(base)
+    assert [name for name, _ in base.named_modules()] == names
+    model = adapted(base, target_modules=["q_proj"])
+    names = [name for name, _ in model.named_modules()]
+    with pytest.raises(UserError, match="not finite"):
+        model.add_adapter("other", LoraXSConfig(r=2, target_modules=["q_proj", "v_proj"]))
+    assert [name for name, _ in model.named_modules()] == names
+    assert list(model.peft_config) == ["default"]
+    assert model.base_model.model.model.layers[0].self_attn.q_proj.r == {"default": 4}
 
 
 @pytest.mark.parametrize("part", ["A", "R", "B"])
