@@ -38,12 +38,10 @@ def answer(
     found = pairs.get(score, [])
     others = against(found, best)
     tied = [_tie(points[place], pair) for place, pair in others.items() if not pair.verdict]
-    behind = sum(pair.verdict < 0 for pair in others.values())
     return Answer(
         study=_study(tables, names),
-        leads=_leads(points[best], score, scores[score], behind, len(others))
-        + _by_task(points, scores),
-        ties=_ties(points[best], tied, compared=bool(others)),
+        leads=_leads(points[best], score, scores[score]) + _by_task(points, scores),
+        ties=_ties(points[best], tied, len(others)),
         limits=_limits(tables, found, names),
     )
 
@@ -76,21 +74,20 @@ def _by_task(points: list[Point], scores: dict[str, str]) -> str:
     return f" By task: {'; '.join(said)}." if said else ""
 
 
-def _leads(best: Point, score: str, name: str, behind: int, others: int) -> str:
+def _leads(best: Point, score: str, name: str) -> str:
     value = best.scores[score]
     bounds = formats.interval(value.low, value.high)
     spread = f", 95 % interval {bounds} over {value.n} seeds" if value.n > 1 else ", one run"
-    told = f"; {behind} of {others} others are told apart from it" if others else ""
     where = "the mean over tasks" if name.startswith("Mean") else name
     mean = formats.percent(value.mean)
-    return f"{_capital(best.label)} is highest by {where}: {mean}{spread}{told}."
+    return f"{_capital(best.label)} is highest by {where}: {mean}{spread}."
 
 
-def _ties(best: Point, tied: list[str], *, compared: bool) -> str:
-    if not compared:
+def _ties(best: Point, tied: list[str], others: int) -> str:
+    if not others:
         return "Nothing was compared with it."
     if not tied:
-        return f"Nothing is left that cannot be told apart from {best.label}."
+        return f"None: each of the {others} others is told apart from {best.label}."
     return f"{_capital(_listed(tied))} cannot be told apart from it."
 
 

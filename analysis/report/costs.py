@@ -25,7 +25,7 @@ class Cost:
 COSTS = [
     Cost("trainable", "Trainable numbers"),
     Cost("stored", "Stored, an adapter", "B"),
-    Cost("served", "All adapters, served unmerged", "B"),
+    Cost("served", "Base and all adapters, served", "B"),
     Cost("peak", "Peak memory of training", "B"),
     Cost("start", "Peak memory of the start", "B"),
     Cost("step", "Seconds a step", "s"),

@@ -64,7 +64,7 @@ def build(
         Files beside the page, by the name of the table that they hold.
     """
     found, scores = points(tables, names), score_names(tables.runs, names)
-    shapes = shape_names(tables)
+    shapes = shape_names(tables, names)
     compared = pairs(tables, found)
     by_category = defaultdict(list)
     for drawn in figures:

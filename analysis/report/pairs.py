@@ -23,7 +23,8 @@ class Pair:
     """Score of point a minus that of point b (their places), with its 95 % interval.
 
     `verdict` is 1 or -1 where a is higher or lower, else 0: by the planned test where there is one
-    (`planned`), else by Holm's p over all pairs of the score and an interval without 0.
+    (`planned`), whose interval and `detectable` it has, else by Holm's p over all pairs of the
+    score and an interval without 0.
     `detectable`: what is found among so many with 80 %. `same`: differs by less than one point.
     """
 
@@ -40,6 +41,7 @@ class Pair:
 
 Pairs = dict[str, list[Pair]]  # score -> pairs
 Places = tuple[int, int]
+Planned = tuple[float, float, int, float]  # interval, verdict, detectable
 
 
 def pairs(tables: Tables, points: list[Point], seed: int = 0) -> Pairs:
@@ -61,7 +63,7 @@ def pairs(tables: Tables, points: list[Point], seed: int = 0) -> Pairs:
 def _compared(
     draws: Draws,
     places: list[int],
-    planned: Mapping[Places, int],
+    planned: Mapping[Places, Planned],
     rng: np.random.Generator,
 ) -> Iterator[Pair]:
     """The pairs of one score and one model, whose points stand at `places`."""
@@ -74,15 +76,17 @@ def _compared(
     for ((a, b), found), p in zip(every.items(), adjusted, strict=True):
         low, high = map(float, found.interval(rng))
         sign = int(low > 0) - int(high < 0) if p < stats.LEVEL else 0
+        own = low, high, sign, found.detectable(len(every))
+        low, high, verdict, detectable = planned.get((a, b), own)
         yield Pair(
             a=a,
             b=b,
             value=found.value,
             low=low,
             high=high,
-            verdict=planned.get((a, b), sign),
+            verdict=verdict,
             planned=(a, b) in planned,
-            detectable=found.detectable(len(every)),
+            detectable=detectable,
             same=found.p_equivalent < stats.LEVEL,
         )
 
@@ -106,13 +110,15 @@ def against(pairs: list[Pair], place: int) -> dict[int, Pair]:
     return found
 
 
-def _planned(paired: pd.DataFrame, points: list[Point]) -> dict[str, dict[Places, int]]:
-    """Verdicts of `paired_differences`, both ways round; tasks with sets are tested set by set."""
+def _planned(paired: pd.DataFrame, points: list[Point]) -> dict[str, dict[Places, Planned]]:
+    """Those of `paired_differences`, both ways round; tasks with sets are tested set by set."""
     places = {(point.model, point.variant, point.rank): place for place, point in enumerate(points)}
-    found: dict[str, dict[Places, int]] = {}
+    found: dict[str, dict[Places, Planned]] = {}
     for row in rows(paired[paired["set"] == ""]):
         a = places[row.model, row.variant_a, row.rank_a]
         b = places[row.model, row.variant_b, row.rank_b]
-        verdict = VERDICTS[row.verdict]
-        found.setdefault(row.task, {}).update({(a, b): verdict, (b, a): -verdict})
+        verdict, smallest = VERDICTS[row.verdict], row.detectable
+        task = found.setdefault(row.task, {})
+        task[a, b] = row.low, row.high, verdict, smallest
+        task[b, a] = -row.high, -row.low, -verdict, smallest
     return found

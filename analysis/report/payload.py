@@ -39,7 +39,7 @@ def payload(tables: Tables, names: Names, points: list[Point], pairs: Pairs) -> 
                 score: {
                     f"{pair.a},{pair.b}": [
                         *(round(number, 5) for number in (pair.value, pair.low, pair.high)),
-                        *(pair.verdict, pair.planned, pair.same),
+                        *(pair.verdict, pair.planned, pair.same, round(pair.detectable, 4)),
                     ]
                     for pair in some
                 }
@@ -52,7 +52,7 @@ def payload(tables: Tables, names: Names, points: list[Point], pairs: Pairs) -> 
                     }
                     for score in scores
                 }
-                for shape in shape_names(tables)
+                for shape in shape_names(tables, names)
             },
             "chart": charts.score_over_cost(),
             "charts": figures,

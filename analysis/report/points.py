@@ -85,13 +85,13 @@ def label(row: Any, names: Names, *, several: bool) -> str:
     return f"{method}, {names.model(row.model)}" if several else method
 
 
-def shape_names(tables: Tables) -> dict[str, str]:
+def shape_names(tables: Tables, names: Names) -> dict[str, str]:
     """Whose costs a reader may look at: the study's own, then the models of the closed forms."""
     own = tables.runs["model"].unique()
-    found = {MEASURED: "as measured"}
+    found = {MEASURED: f"{' and '.join(map(names.model, own))}, measured"}
     if tables.counts is not None:
         others = tables.counts[~tables.counts["model"].isin(own)]
-        found |= {row.model: f"on {row.label}, counted" for row in rows(others)}
+        found |= {row.model: f"{row.label}, counted" for row in rows(others)}
     return found
 
 

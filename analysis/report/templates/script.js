@@ -28,16 +28,20 @@ function costsOf(point, choice) {
   const byScore = point.costs[choice.shape] ?? {};
   const costs = byScore[choice.score] ?? byScore["*"] ?? {};
   if (costs.stored === undefined) return { ...costs };
-  return { ...costs, served: (costs.shared ?? 0) + choice.adapters * costs.stored };
+  return { ...costs, served: (costs.base ?? 0) + (costs.shared ?? 0) + choice.adapters * costs.stored };
 }
 
+// what a GPU must hold, as far as it is known: the training, its start, or all adapters beside the base
+const memory = (costs) => Math.max(...["peak", "start", "served"].map((name) => costs[name] ?? 0));
+
 function outside(costs, choice) {
-  const adapters = choice.adapters === 1 ? "the adapter" : `${choice.adapters.toLocaleString("en")} adapters`;
+  const one = choice.adapters === 1;
+  const adapters = one ? "the adapter" : `${choice.adapters.toLocaleString("en")} adapters of ${quantity(costs.stored, "B")}`;
   const beside = costs.base === undefined ? "" : " with the base";
   return [
     [costs.peak, choice.memory, "training takes", "B"],
     [costs.start, choice.memory, "its start takes", "B"],
-    [costs.served + (costs.base ?? 0), choice.memory, `${adapters}${beside} take${choice.adapters === 1 ? "s" : ""}`, "B"],
+    [costs.served, choice.memory, `${adapters}${beside} take${one ? "s" : ""}`, "B"],
     [costs.stored, choice.stored, "stores", "B"],
     [costs.total, choice.seconds, "takes", "s"],
   ]
@@ -55,9 +59,9 @@ function lines(choice) {
     .sort((a, b) => (a.reasons.length > 0) - (b.reasons.length > 0) || !a.score - !b.score || (b.score?.mean ?? 0) - (a.score?.mean ?? 0));
 }
 
-// [difference, low, high, verdict, planned, same] of a point minus the best, or nothing
-function against(choice, key, best) {
-  const [a, b] = [places.get(key), places.get(best)];
+// [difference, low, high, verdict, planned, same, detectable] of a point minus another, or nothing
+function against(choice, key, other) {
+  const [a, b] = [places.get(key), places.get(other)];
   const pair = (page.pairs[choice.score] ?? {})[`${Math.min(a, b)},${Math.max(a, b)}`];
   if (!pair || a < b) return pair;
   const [value, low, high, verdict, ...rest] = pair;
@@ -71,29 +75,35 @@ function scoreText(score) {
   return `${percent(score.mean)}${bounds} ${score.n}`;
 }
 
-function bestText(line, best, choice) {
+function comparedText(line, reference, choice) {
   if (line.reasons.length) return `outside: ${line.reasons.join("; ")}`;
+  const room = choice.memory < Infinity ? ` (${quantity(memory(line.costs), "B")} of ${quantity(choice.memory, "B")})` : "";
+  return differenceText(line, reference, choice) + room;
+}
+
+function differenceText(line, reference, choice) {
   if (!line.score) return "within";
-  if (line === best) return "the best";
-  const pair = against(choice, line.point.key, best.point.key);
+  if (line === reference) return choice.against ? "–" : "the best";
+  const pair = against(choice, line.point.key, reference.point.key);
   if (!pair) return "not compared";
   const [value, low, high, verdict, planned, same] = pair;
   const dagger = planned ? "" : " †";
   return `${verdict ? "" : same ? "= " : "≈ "}${percent(value)} [${percent(low)}, ${percent(high)}]${dagger}`;
 }
 
-function renderTable(found, best, choice, cost) {
+function renderTable(found, best, reference, choice, cost) {
   const body = document.querySelector("#methods tbody");
   for (const row of rows.values()) Object.assign(row, { hidden: true, className: "" });
   for (const line of found) {
     const row = rows.get(line.point.key);
-    const texts = [scoreText(line.score), quantity(line.costs[choice.cost], cost.unit), bestText(line, best, choice)];
+    const texts = [scoreText(line.score), quantity(line.costs[choice.cost], cost.unit), comparedText(line, reference, choice)];
     texts.forEach((text, place) => (row.cells[place + 1].textContent = text));
     row.hidden = false;
     row.className = line.reasons.length ? "out" : line === best ? "best" : "";
     body.append(row);
   }
   document.getElementById("cost-head").textContent = cost.label;
+  document.getElementById("against-head").textContent = `Against ${choice.against ? reference.point.label : "the best"}`;
 }
 
 function names(list) {
@@ -101,26 +111,40 @@ function names(list) {
   return shown.join("; ");
 }
 
-function renderVerdict(found, best, choice) {
+// what is told apart from the reference, and what is not: a sentence each
+function comparison(lines, reference, choice) {
+  const pairs = lines.map((line) => [line.point.label, against(choice, line.point.key, reference.point.key)]);
+  const which = (test, text) => pairs.filter(([, pair]) => pair && test(pair)).map(([label, pair]) => text(label, pair));
+  const by = (label, [value, low, high, verdict]) =>
+    `${label} by ${verdict < 0 ? `${percent(-value)} [${percent(-high)}, ${percent(-low)}]` : `${percent(value)} [${percent(low)}, ${percent(high)}]`}`;
+  const tied = which((pair) => !pair[3], (label, [value, low, high]) => `${label} (${percent(value)} [${percent(low)}, ${percent(high)}])`);
+  const smallest = which((pair) => !pair[3], (label, pair) => pair[6]);
+  const parts = [
+    [tied, `Cannot be told apart from it: `],
+    [which((pair) => pair[3] > 0, by), "Above it: "],
+    [which((pair) => pair[3] < 0, by), "Behind it: "],
+    [pairs.filter(([, pair]) => !pair).map(([label]) => label), "Not compared: "],
+  ];
+  const said = parts.filter(([list]) => list.length).map(([list, start]) => `${start}${names(list)}.`);
+  if (tied.length) said.splice(1, 0, `With 80 % this study would find a true difference of ${percent(Math.max(...smallest))} points or more.`);
+  return said;
+}
+
+function renderVerdict(found, best, reference, choice) {
   const inside = found.filter((line) => !line.reasons.length);
-  const scored = inside.filter((line) => line.score && line !== best);
+  const counted = choice.shape !== "measured";
   const said = [];
   if (choice.limited) said.push(`${inside.length} of ${found.length} are within the budget.`);
   if (!best) said.push(choice.limited ? "None of them has a score here." : "No method has a score.");
-  else {
-    const pairs = scored.map((line) => [line.point.label, against(choice, line.point.key, best.point.key)]);
-    const which = (test, text = (label) => label) => pairs.filter(([, pair]) => test(pair)).map(([label, pair]) => text(label, pair));
-    const by = (label, [value, low, high]) => `${label} by ${percent(-value)} [${percent(-high)}, ${percent(-low)}]`;
-    const [tied, behind, open] = [which((pair) => pair?.[3] === 0), which((pair) => pair?.[3] < 0, by), which((pair) => !pair)];
-    said.push(`${choice.limited ? "Best within it" : "Best"}: ${best.point.label}, ${percent(best.score.mean)}, at ${quantity(best.costs.stored, "B")} an adapter.`);
-    if (tied.length) said.push(`${names(tied)} cannot be told apart from it.`);
-    if (behind.length) said.push(`Behind it: ${names(behind)}.`);
-    if (open.length) said.push(`Not compared: ${names(open)}.`);
-  }
-  const unknown = choice.shape !== "measured" && inside.filter((line) => !line.score);
-  if (unknown.length) said.push(`Also within, at ranks that this study has no score of: ${names(unknown.map((line) => `${line.point.label} (${quantity(line.costs.stored, "B")} an adapter)`))}.`);
+  else if (choice.against) said.push(`${reference.point.label}: ${percent(reference.score.mean)}.`);
+  else said.push(`${choice.limited ? "Best within it" : "Best"}: ${best.point.label}, ${percent(best.score.mean)}, at ${quantity(best.costs.stored, "B")} stored.`);
+  if (reference) said.push(...comparison(inside.filter((line) => line.score && line !== reference), reference, choice));
+  const unknown = inside.filter((line) => counted && !line.score);
+  if (unknown.length) said.push(`Also within, at ranks that this study has no score of: ${names(unknown.map((line) => `${line.point.label} (${quantity(line.costs.stored, "B")} stored)`))}.`);
+  const base = form.elements.shape;
+  if (counted) said.unshift(`For ${base.selectedOptions[0].text.replace(/, .*/, "")}, with scores of ${base.options[0].text.replace(/, .*/, "")}:`);
   // without a choice of the reader's it is the answer above
-  const untouched = !choice.limited && choice.score === page.score && choice.shape === "measured";
+  const untouched = !choice.limited && !choice.against && choice.score === page.score && !counted;
   document.getElementById("verdict").textContent = untouched ? "" : said.join(" ");
 }
 
@@ -164,8 +188,9 @@ function render() {
   const cost = page.costs.find(({ name }) => name === choice.cost);
   const found = lines(choice);
   const best = found.find((line) => line.score && !line.reasons.length);
-  renderTable(found, best, choice, cost);
-  renderVerdict(found, best, choice);
+  const reference = found.find((line) => line.point.key === choice.against && line.score) ?? best;
+  renderTable(found, best, reference, choice, cost);
+  renderVerdict(found, best, reference, choice);
   document.getElementById("x-label").textContent = `${cost.label}, ${form.elements.shape.selectedOptions[0].text} →`;
   const beside = found.filter((line) => line.score && untrained(line)).map((line) => `; ${line.point.label}: ${percent(line.score.mean)}`);
   document.getElementById("y-label").textContent = `↑ Score x 100, ${form.elements.score.selectedOptions[0].text}${beside.join("")}`;
@@ -181,7 +206,10 @@ const options = { renderer: "svg", actions: false, tooltip: { theme: "custom" },
 vegaEmbed("#chart", { ...page.chart, datasets: { points: render() } }, options).then(({ view }) => {
   const again = () => view.data("points", render()).resize().runAsync();
   form.addEventListener("input", again);
-  form.addEventListener("reset", () => setTimeout(again));
+  document.getElementById("clear").addEventListener("click", () => {
+    for (const name of ["memory", "adapters", "stored", "hours"]) form.elements[name].value = "";
+    again();
+  });
   const light = (event) => view.signal("lit", event.target.closest("tr")?.dataset.key ?? "").runAsync();
   for (const name of ["focusin", "pointerover"]) document.querySelector("#methods tbody").addEventListener(name, light);
   document.documentElement.dataset.ready = "yes";

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from analysis import formats
 from analysis.report.page import build
+from analysis.report.pairs import against
 from tests.analysis.conftest import NAMES
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
@@ -121,19 +123,45 @@ def test_budget_greys_out_what_does_not_fit_and_names_the_best_within(opened):
     rows = {row[0]: row for row in methods(page)}
     # 14 GB of base, 1 GB shared, 1,000 adapters of 4 bytes x 200 x 7,168 numbers; 8 MB each at r 96
     assert not rows["LoRA-XS, r = 16"][3].startswith("outside")
-    assert rows["LoRA-XS, r = 96"][1:] == ["not in this study", "276 k", "within"]
-    assert rows["LoRA-SB, r = 16"][3] == "outside: 1,000 adapters with the base take 110 GB"
+    assert rows["LoRA-XS, r = 96"][1:] == [
+        "not in this study",
+        "276 k",
+        "within (23 GB of 24 GB)",
+    ]
+    outside = "outside: 1,000 adapters of 96 MB with the base take 110 GB"
+    assert rows["LoRA-SB, r = 16"][3] == outside
     outside = page.locator("#methods tr.out")
     assert outside.count() == sum(row[3].startswith("outside") for row in rows.values()) > 0
     verdict = page.inner_text("#verdict")
+    assert verdict.startswith("For Large-7B, with scores of Quickstart Llama: ")
     assert "are within the budget. Best within it: LoRA-XS, r = 16" in verdict
-    assert "Behind it: LoRA-XS, r = 4 by" in verdict or "cannot be told apart" in verdict
-    assert "LoRA-XS, r = 96 (8 MB an adapter)" in verdict
+    assert "Behind it: LoRA-XS, r = 4 by" in verdict or "Cannot be told apart" in verdict
+    assert "LoRA-XS, r = 96 (8 MB stored)" in verdict
     faint = [mark.get_attribute("opacity") for mark in marks(page).all()]
     assert faint.count("0.22") == 6 - 2
-    page.click("button[type=reset]")
+    page.click("#clear")
     page.wait_for_function("document.querySelectorAll('#methods tr.out').length === 0")
+    # the limits alone are gone
+    assert page.input_value("select[name=shape]") == "large"
+    page.select_option("select[name=shape]", "measured")
     assert page.inner_text("#verdict") == ""
+
+
+def test_any_method_may_be_the_one_that_all_are_compared_with(opened, found, compared):
+    page = opened()
+    place = next(n for n, p in enumerate(found) if p.label == "LoRA-SB, r = 16")
+    page.select_option("select[name=score]", "world")
+    page.select_option("select[name=against]", found[place].key)
+    assert page.inner_text("#against-head") == "Against LoRA-SB, r = 16"
+    rows = {row[0]: row[3] for row in methods(page)}
+    assert rows.pop("LoRA-SB, r = 16") == formats.MISSING
+    pairs = {found[other].label: pair for other, pair in against(compared["world"], place).items()}
+    for label, text in rows.items():
+        assert text.startswith(("≈", "=")) == (not pairs[label].verdict)
+        assert f"{abs(100 * pairs[label].value):.1f}" in text
+    tied = [pair.detectable for pair in pairs.values() if not pair.verdict]
+    verdict = page.inner_text("#verdict")
+    assert f"would find a true difference of {100 * max(tied):.1f} points or more" in verdict
 
 
 @pytest.mark.parametrize(
@@ -196,17 +224,19 @@ def test_by_keyboard_alone_one_chooses_a_cost_sets_a_budget_and_opens_runs(opene
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "skip"
     names = []
-    for _ in range(8):
+    page.keyboard.press("Enter")
+    for _ in range(9):
         page.keyboard.press("Tab")
         names.append(page.evaluate("document.activeElement.name ?? ''"))
-    assert names[:7] == ["score", "cost", "shape", "memory", "adapters", "stored", "hours"]
+    limits = ["memory", "adapters", "stored", "hours"]
+    assert names == ["shape", *limits, "", "score", "against", "cost"]
     page.focus("select[name=cost]")
     page.keyboard.press("ArrowDown")
     assert page.inner_text("#cost-head") == "Stored, an adapter"
     page.focus("#methods a")
     page.keyboard.press("Enter")
     opened_run = page.locator("details[id^=run-][open]")
-    assert opened_run.count() == 1
+    opened_run.wait_for()
     assert "results/tiny/runs/" in opened_run.inner_text()
     outline = page.evaluate("getComputedStyle(document.querySelector('#methods a')).outlineStyle")
     assert outline in {"none", "solid"}

@@ -30,6 +30,7 @@ def test_planned_tests_decide_where_there_are_any(study, found, compared):
         pair = against(compared[row.task], b)[a]
         assert (pair.verdict, pair.planned) == (VERDICTS[row.verdict], True)
         assert pair.value == pytest.approx(row.difference)
+        assert (pair.low, pair.high, pair.detectable) == (row.low, row.high, row.detectable)
         planned += 1
         verdicts.add((a < b, pair.verdict))
     # b stands before a in display order, so that a sign that was not turned shows

@@ -52,7 +52,7 @@ def test_a_release_without_the_later_tables_has_points_all_the_same(study):
     assert len(found) == 7
     assert all(run.folder == "" for point in found for run in point.runs)
     assert "start" not in found[2].costs["measured"]["mean"]
-    assert list(shape_names(old)) == ["measured"]
+    assert list(shape_names(old, NAMES)) == ["measured"]
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,10 @@ def test_there_is_a_mean_over_tasks_where_there_are_several(tasks, names):
 
 
 def test_shapes_are_the_own_costs_and_the_other_models(study):
-    assert shape_names(study) == {"measured": "as measured", "large": "on Large-7B, counted"}
+    assert shape_names(study, NAMES) == {
+        "measured": "Quickstart Llama, measured",
+        "large": "Large-7B, counted",
+    }
 
 
 def test_each_model_has_points_of_its_own():
