@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from wrapt import when_imported
 
 if TYPE_CHECKING:
+    from lorasb.start.estimate import estimate_factors
     from lorasb.start.fill import initialize_lora_sb
     from lorasb.start.gradients import estimate_gradients, load_gradients, save_gradients
     from lorasb.tuner import LoraXSConfig
@@ -21,6 +22,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "LoraXSConfig",
+    "estimate_factors",
     "estimate_gradients",
     "export_lora",
     "initialize_lora_sb",
@@ -30,6 +32,7 @@ __all__ = [
 
 _MODULES = {
     "LoraXSConfig": "lorasb.tuner",
+    "estimate_factors": "lorasb.start.estimate",
     "estimate_gradients": "lorasb.start.gradients",
     "export_lora": "lorasb.tuner.export",
     "initialize_lora_sb": "lorasb.start.fill",

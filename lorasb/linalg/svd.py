@@ -39,6 +39,10 @@ class Factors:
         """Number of triplets."""
         return len(self.S)
 
+    def cpu(self) -> Factors:
+        """The same in the host's memory."""
+        return Factors(self.U.cpu(), self.S.cpu(), self.V.cpu(), self.residual)
+
     def truncate(self, rank: int) -> Factors:
         """The first `rank` triplets.
 

@@ -54,23 +54,39 @@ def factorize(
         If a matrix is quantised, has values that are not finite or is too small for the rank;
         names it.
     """
-    if step not in _STEPS:
-        raise UserError(f"step '{step}': unknown; known: {', '.join(_STEPS)}")
-    if svd not in _SVDS:
-        raise UserError(f"svd '{svd}': unknown; known: {', '.join(_SVDS)}")
-    factors = {}
-    for name, matrix in tqdm(matrices.items(), desc="SVD", file=sys.stderr, disable=None):
-        if not matrix.is_floating_point() or matrix.itemsize == 1:
-            raise UserError(
-                f"{name}: a {matrix.dtype} matrix has no SVD; is it a quantised weight?"
-            )
-        if not torch.isfinite(matrix).all():  # the sign of NaN is 0
-            raise UserError(f"{name}: the matrix has values that are not finite")
-        try:
-            factors[name] = _SVDS[svd](_STEPS[step](matrix), rank, generator=generator)
-        except UserError as error:
-            raise UserError(f"{name}: {error}") from error
-    return factors
+    check_kinds(step, svd)
+    items = tqdm(matrices.items(), desc="SVD", file=sys.stderr, disable=None)
+    return {
+        name: factors_of(name, matrix, rank, step=step, svd=svd, generator=generator)
+        for name, matrix in items
+    }
+
+
+def check_kinds(step: str, svd: str) -> None:
+    """Refuse a step or an SVD that is not known."""
+    for what, name, known in (("step", step, _STEPS), ("svd", svd, _SVDS)):
+        if name not in known:
+            raise UserError(f"{what} '{name}': unknown; known: {', '.join(known)}")
+
+
+def factors_of(
+    name: str,
+    matrix: Tensor,
+    rank: int,
+    *,
+    step: Step,
+    svd: Svd = "converged",
+    generator: torch.Generator | None = None,
+) -> Factors:
+    """`factorize` of one matrix, on its device; errors name it."""
+    if not matrix.is_floating_point() or matrix.itemsize == 1:
+        raise UserError(f"{name}: a {matrix.dtype} matrix has no SVD; is it a quantised weight?")
+    if not torch.isfinite(matrix).all():  # the sign of NaN is 0
+        raise UserError(f"{name}: the matrix has values that are not finite")
+    try:
+        return _SVDS[svd](_STEPS[step](matrix), rank, generator=generator)
+    except UserError as error:
+        raise UserError(f"{name}: {error}") from error
 
 
 def save_factors(factors: Mapping[str, Factors], path: Path | str) -> None:

@@ -6,15 +6,19 @@ import inspect
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from tqdm import tqdm
 from transformers import PreTrainedModel
+from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.pytorch_utils import Conv1D
 
 from lorasb.errors import UserError, remake
@@ -62,6 +66,10 @@ def estimate_gradients(
     The gradient is that of the layer's own use of its weight, which is what an adapter changes: an
     output layer tied to the embedding has nothing of the embedding's part.
 
+    Under `torch.distributed` every process calls it, with a loader of all samples or of its own:
+    each takes its share of the first `num_samples`, and all return the same sums. A model with
+    gradient checkpointing recomputes its activations here too.
+
     Returns float32 tensors (out, in) on the CPU under the modules' names in the model. The model is
     left as it was found, and so is the state of the random generators.
 
@@ -72,6 +80,36 @@ def estimate_gradients(
         samples are too few or have no label, the limit is too small for one weight, or a loss or
         gradient is missing or not finite; names the module.
     """
+    found = each_gradient(
+        model,
+        dataloader,
+        target_modules=target_modules,
+        num_samples=num_samples,
+        exclude=exclude,
+        memory_limit_bytes=memory_limit_bytes,
+        dropout=dropout,
+        reduction=reduction,
+        logits=logits,
+    )
+    return dict(found)
+
+
+def each_gradient(
+    model: PreTrainedModel,
+    dataloader: Iterable[Mapping[str, Tensor]],
+    *,
+    target_modules: Sequence[str] | str | PeftConfig,
+    num_samples: int,
+    exclude: Sequence[str] = (),
+    memory_limit_bytes: int | None = None,
+    dropout: bool = False,
+    reduction: Reduction = "sample-sum",
+    logits: Logits = "all",
+) -> Iterator[tuple[str, Tensor]]:
+    """What `estimate_gradients` returns, one weight after the other; none is held once it is out.
+
+    All sums of a pass are complete before its first weight comes.
+    """
     model = _base_model(model)
     modules = matching_modules(model, target_modules, exclude)
     for name, module in modules.items():
@@ -81,22 +119,19 @@ def estimate_gradients(
             )
     passes = _passes(modules, memory_limit_bytes)
     with _fork_rng(model):
-        batches = list(_first_samples(dataloader, num_samples))
-    gradients: dict[str, Tensor] = {}
-    progress = tqdm(total=len(passes) * num_samples, desc="gradient", file=sys.stderr, disable=None)
-    with progress, _preserved(model), torch.enable_grad():
-        model.train(dropout)
-        model.requires_grad_(False)
+        batches = _share(list(_first_samples(dataloader, num_samples)), reduction)
+    rows = sum(map(_rows, batches))
+    progress = tqdm(total=len(passes) * rows, desc="gradient", file=sys.stderr, disable=None)
+    with progress:
         for group in passes:
             # each pass starts from the same random state: the same dropout masks
-            with _fork_rng(model), _collected(group) as collected:
+            with _estimating(model, dropout), _collected(group) as collected:
                 for batch in batches:
                     for loss in _losses(model, batch, reduction, logits):
                         if loss.requires_grad:
                             torch.autograd.backward(loss)
                     progress.update(_rows(batch))
-            gradients |= _finished(group, collected)
-    return gradients
+            yield from _finished(group, collected)
 
 
 def save_gradients(
@@ -173,6 +208,22 @@ def _first_samples(dataloader: Iterable[Mapping[str, Tensor]], num_samples: int)
     raise UserError(
         f"num_samples {num_samples}: the dataloader has only {num_samples - missing} samples"
     )
+
+
+def _share(batches: list[Batch], reduction: Reduction) -> list[Batch]:
+    """The samples of this process, where there are several; whole batches where they matter."""
+    if not dist.is_initialized():
+        return batches
+    first, step = dist.get_rank(), dist.get_world_size()
+    if reduction == "batch-mean":
+        return batches[first::step]
+    shares = []
+    for batch in batches:
+        rows = range(_rows(batch))[first::step]
+        if rows:
+            own = {key: v[first::step] if len(v) > 1 else v for key, v in batch.items()}
+            shares.append(own)
+    return shares
 
 
 def _rows(batch: Mapping[str, Tensor]) -> int:
@@ -332,18 +383,66 @@ def _collected(modules: Mapping[str, Linear]) -> Iterator[dict[str, Tensor]]:
         yield sums
 
 
-def _finished(modules: Mapping[str, Linear], sums: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The sums as (out, in) on the CPU, checked."""
-    finished = {}
+def _finished(
+    modules: Mapping[str, Linear], sums: dict[str, Tensor]
+) -> Iterator[tuple[str, Tensor]]:
+    """The sums as (out, in) on the CPU, checked, each handed over as it is asked for."""
     for name, module in modules.items():
-        if name not in sums:
+        gradient = _summed(sums.pop(name, None), module)
+        if gradient is None:
             raise UserError(f"gradient estimate: the loss does not depend on {name}")
-        gradient = sums.pop(name)
         if not torch.isfinite(gradient).all():
             raise UserError(f"gradient estimate: the gradient of {name} is not finite")
         oriented = gradient.T if isinstance(module, Conv1D) else gradient
-        finished[name] = oriented.contiguous()
-    return finished
+        yield name, oriented.contiguous()
+
+
+def _summed(own: Tensor | None, module: Linear) -> Tensor | None:
+    """The sum over all processes; None where none has a part."""
+    if not dist.is_initialized():
+        return own
+    device = module.weight.device  # where the processes can reach it
+    parts = torch.tensor(own is not None, dtype=torch.int32, device=device)
+    dist.all_reduce(parts)
+    total = torch.zeros(module.weight.shape, device=device)
+    if own is not None:
+        total.copy_(own)
+    dist.all_reduce(total)
+    return total.cpu() if parts else None
+
+
+def _checkpoint(model: PreTrainedModel) -> None:
+    """Let layers that are to recompute their activations do so outside training too."""
+    for layer in model.modules():
+        if isinstance(layer, GradientCheckpointingLayer) and layer.gradient_checkpointing:
+            layer._gradient_checkpointing_func = partial(_recomputed, layer, layer.training)
+            layer.training = True  # what the layer looks at
+
+
+def _recomputed(
+    layer: nn.Module, training: bool, function: Callable[..., Any], *arguments: Any
+) -> Any:
+    """A layer's output, of which only the input is kept; dropout is on only in `training`."""
+
+    def forward(*arguments: Any) -> Any:
+        layer.training = training
+        try:
+            return function(*arguments)
+        finally:
+            layer.training = True
+
+    # the other kind asks that the input has a gradient, which that of the first layer has not
+    return checkpoint(forward, *arguments, use_reentrant=False)
+
+
+@contextmanager
+def _estimating(model: PreTrainedModel, dropout: bool) -> Iterator[None]:
+    """A model whose own parameters get no gradient; all is as it was afterwards."""
+    with _preserved(model), torch.enable_grad(), _fork_rng(model):
+        model.train(dropout)
+        model.requires_grad_(False)
+        _checkpoint(model)
+        yield
 
 
 @contextmanager
@@ -351,6 +450,11 @@ def _preserved(model: PreTrainedModel) -> Iterator[None]:
     """Give modules back their modes, and parameters their `requires_grad` and `.grad`."""
     problem_type = model.config.problem_type  # a head without one takes it from its first labels
     modes = [(module, module.training) for module in model.modules()]
+    checkpointing = [
+        (module, module._gradient_checkpointing_func)
+        for module in model.modules()
+        if isinstance(module, GradientCheckpointingLayer) and module.gradient_checkpointing
+    ]
     states = [(weight, weight.requires_grad, weight.grad) for weight in model.parameters()]
     for weight, _, _ in states:
         weight.grad = None
@@ -360,6 +464,8 @@ def _preserved(model: PreTrainedModel) -> Iterator[None]:
         model.config.problem_type = problem_type
         for module, training in modes:
             module.training = training
+        for layer, function in checkpointing:
+            layer._gradient_checkpointing_func = function
         for weight, requires_grad, gradient in states:
             weight.requires_grad_(requires_grad)
             weight.grad = gradient
