@@ -20,11 +20,13 @@ from lorasb.linalg.measures import (
     best_rank_cosine,
     cosine,
     effective_rank,
+    leading_subspaces,
     orthonormal,
     principal_angles,
     projection,
     projection_error,
     relative_error,
+    singular_values,
 )
 from lorasb.models.layers import oriented_weight
 from lorasb.probes.replay import Moment, base_weights
@@ -139,6 +141,7 @@ class GradientRows:
         self.cell, self.probe = cell, probe
         self._rows: list[dict[str, Any]] = []
         self._first: Subspaces = {}
+        self._bases: Subspaces | None = None
         self._place: _Place | None = None
 
     def add(self, moment: Moment) -> None:
@@ -167,12 +170,11 @@ class GradientRows:
         own = self.probe.trained_gradients(moment)
         equivalent = moment.change_along(own)
         adam = moment.change_along([gradient.sign() for gradient in own])
-        bases = {name: orthonormal(pair) for name, pair in _bases(moment).items()}
+        if self._bases is None:  # the same at all moments
+            self._bases = {name: orthonormal(pair) for name, pair in _bases(moment).items()}
         values: dict[str, Values] = {}
         for name, gradient in gradients.items():
-            left, singular, right = torch.linalg.svd(gradient, full_matrices=False)
-            size = rank or self.probe.top
-            subspace = (left[:, :size], right[:size].T)
+            singular, subspace = leading_subspaces(gradient, rank or self.probe.top)
             start = self._first.setdefault(name, subspace)
             values[name] = {
                 "gradient_norm": gradient.norm().item(),
@@ -184,8 +186,8 @@ class GradientRows:
             }
             if rank:
                 values[name] |= _rank_values(gradient, singular, rank, self.probe.random)
-            if name in bases:
-                values[name] |= _subspace_values(gradient, bases[name])
+            if name in self._bases:
+                values[name] |= _subspace_values(gradient, self._bases[name])
         loss = self.probe.loss(moment.updates, moment.carried)
         return _Place(moment, loss, gradients, values)
 
@@ -214,7 +216,7 @@ def _rank_values(gradient: Tensor, singular: Tensor, rank: int, random: RandomBa
         "random_low": cosines.low,
         "random_high": cosines.high,
         "random_error": projection_error(cosines.mean),
-        "adam_optimum": best_rank_cosine(torch.linalg.svdvals(gradient.sign()), rank),
+        "adam_optimum": best_rank_cosine(singular_values(gradient.sign()), rank),
     }
 
 

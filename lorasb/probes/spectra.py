@@ -16,6 +16,8 @@ from collections.abc import Collection, Iterable, Mapping
 import torch
 from torch import Tensor
 
+from lorasb.linalg.measures import singular_values
+
 Estimate = tuple[int, int]  # number of samples, seed
 
 COLUMNS = [
@@ -36,7 +38,7 @@ def spectra(
     for (samples, seed), gradient in estimates.items():
         U, S, Vh = steps[samples, seed]
         others = [steps[key] for other, key in largest.items() if other != seed]
-        shares = _shares(torch.linalg.svdvals(gradient)), _shares(S)
+        shares = _shares(singular_values(gradient)), _shares(S)
         overlaps = (
             _overlaps(U, (left for left, _, _ in others)),
             _overlaps(Vh.T, (right.T for _, _, right in others)),

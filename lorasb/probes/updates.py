@@ -21,7 +21,14 @@ from typing import Any
 
 import torch
 
-from lorasb.linalg.measures import Control, RandomBases, best_rank_cosine, cosine, effective_rank
+from lorasb.linalg.measures import (
+    Control,
+    RandomBases,
+    best_rank_cosine,
+    cosine,
+    effective_rank,
+    singular_values,
+)
 from lorasb.study.cells import Cell
 
 Updates = dict[int, dict[str, torch.Tensor]]  # step -> adapted weight -> its change so far
@@ -40,7 +47,7 @@ class Reference:
     def __init__(self, updates: Updates, random: RandomBases) -> None:
         self.updates, self.random = updates, random
         self.singular_values = {
-            (step, name): torch.linalg.svdvals(matrix.double())
+            (step, name): singular_values(matrix)
             for step, matrices in updates.items()
             for name, matrix in matrices.items()
         }
@@ -74,7 +81,7 @@ def compare(cell: Cell, own: Updates, reference: Reference) -> list[dict[str, An
                     "best_rank": best_rank_cosine(values, cell.rank),
                     "update_norm": update.norm().item(),
                     "full_norm": target.norm().item(),
-                    "update_effective_rank": effective_rank(torch.linalg.svdvals(update)),
+                    "update_effective_rank": effective_rank(singular_values(update)),
                     "full_effective_rank": effective_rank(values),
                 }
             )

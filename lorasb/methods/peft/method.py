@@ -195,6 +195,7 @@ class PeftMethod(Method):
         Each layer is merged as a copy, so that the model keeps its bits.
         """
         import copy
+        from collections import OrderedDict
 
         import torch
 
@@ -207,7 +208,14 @@ class PeftMethod(Method):
                 found[name] = torch.zeros_like(weight, dtype=torch.float32)
                 continue
             with torch.no_grad():
-                layer = copy.deepcopy(layers[name]).double()
+                # the hooks of its modules, nearly all of what there is to copy, are shared
+                memo = {
+                    id(value): value
+                    for module in layers[name].modules()
+                    for value in vars(module).values()
+                    if isinstance(value, OrderedDict)
+                }
+                layer = copy.deepcopy(layers[name], memo).double()
                 layer.merge()
             merged = oriented_weight(layer.get_base_layer())
             found[name] = (merged - weight.to(merged)).float()

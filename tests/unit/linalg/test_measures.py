@@ -12,11 +12,13 @@ from lorasb.linalg.measures import (
     best_rank_cosine,
     cosine,
     effective_rank,
+    leading_subspaces,
     orthonormal,
     principal_angles,
     projection,
     projection_error,
     relative_error,
+    singular_values,
 )
 
 
@@ -128,3 +130,25 @@ def test_draws_are_the_same_for_every_matrix_of_a_shape():
     a = matrix(0)
     assert torch.equal(random.cosines(a, 2), random.cosines(2 * a, 2))
     assert not torch.equal(random.cosines(a, 2), random.cosines(a, 3))
+
+
+@pytest.mark.parametrize("shape", [(30, 30), (20, 50), (50, 20)])
+def test_singular_values_and_subspaces_are_those_of_an_svd(shape):
+    matrix = torch.randn(*shape, generator=torch.Generator().manual_seed(3))
+    U, S, Vh = torch.linalg.svd(matrix.double(), full_matrices=False)
+    values, (left, right) = leading_subspaces(matrix, 4)
+    for found in (values, singular_values(matrix)):
+        # the Gram matrix squares: half of float64's digits, of the largest
+        torch.testing.assert_close(found, S, rtol=0, atol=1e-8 * S[0].item())
+    for found, expected in ((left, U[:, :4]), (right, Vh[:4].T)):
+        projectors = found @ found.T, expected @ expected.T
+        torch.testing.assert_close(*projectors, rtol=0, atol=1e-12)  # float64
+        torch.testing.assert_close(found.T @ found, torch.eye(4).double(), rtol=0, atol=1e-12)
+
+
+def test_singular_values_of_a_matrix_of_low_rank():
+    matrix = torch.outer(torch.arange(1.0, 5), torch.ones(3))
+    values = singular_values(matrix)
+    assert values[0].item() == pytest.approx(matrix.double().norm().item())
+    assert (values[1:] < 1e-7 * values[0]).all()  # rounding of the Gram matrix, its root
+    assert len(values) == 3
