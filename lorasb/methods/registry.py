@@ -22,6 +22,7 @@ _METHODS = {
     "eva": "eva",
     "flat-lora": "flat_lora",
     "full": "full",
+    "gelora": "gelora",
     "lora-ga": "lora_ga",
     "lora-ga-peft": "lora_ga_peft",
     "lora-one": "lora_one",
