@@ -33,6 +33,7 @@ _METHODS = {
     "lora-xs": "lora_xs",
     "peft": "peft.method",
     "sora": "sora",
+    "xgblora": "xgblora",
 }
 
 
