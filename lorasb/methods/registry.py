@@ -21,6 +21,7 @@ _METHODS = {
     "corda": "corda",
     "eva": "eva",
     "flat-lora": "flat_lora",
+    "flora": "flora.method",
     "full": "full",
     "gelora": "gelora",
     "lora-ga": "lora_ga",

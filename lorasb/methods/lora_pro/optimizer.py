@@ -24,9 +24,9 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.optim.adamw import adamw
 
 from lorasb.errors import UserError
+from lorasb.methods.adamw import adamw_step, moments
 
 Form = Literal["full", "efficient"]
 DAMPING = 1e-8  # added to the eigenvalues of B^T B and A A^T, as the authors' code does
@@ -134,7 +134,7 @@ class LoraProAdamW(torch.optim.Optimizer):
         for group in self.param_groups:
             if group["scalings"] is None:
                 trained = [p for p in group["params"] if p.grad is not None]
-                self._adamw(group, trained, [p.grad for p in trained])
+                adamw_step(self.state, group, trained, [p.grad for p in trained])
                 continue
             factors = iter(group["params"])
             for A, B, scaling in zip(factors, factors, group["scalings"], strict=True):
@@ -148,7 +148,7 @@ class LoraProAdamW(torch.optim.Optimizer):
         A, B, scaling = pair
         h_A, h_B = adjusted_gradients(pair, *gradients, damping=group["damping"])
         if group["form"] == "efficient":
-            self._adamw(group, [A, B], [h_A, h_B])
+            adamw_step(self.state, group, [A, B], [h_A, h_B])
             return
         U = self._direction(group, B, equivalent_gradient(pair, h_A, h_B))
         h_A, h_B = adjusted_gradients(
@@ -160,7 +160,7 @@ class LoraProAdamW(torch.optim.Optimizer):
 
     def _direction(self, group: dict[str, Any], owner: Tensor, gradient: Tensor) -> Tensor:
         """Adam's m^ / (sqrt(v^) + eps) of a gradient; the state stands under `owner`."""
-        state = self._state(owner, gradient)
+        state = moments(self.state, owner, gradient)
         beta1, beta2 = group["betas"]
         state["step"] += 1
         step = state["step"].item()
@@ -168,36 +168,6 @@ class LoraProAdamW(torch.optim.Optimizer):
         state["exp_avg_sq"].mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
         denominator = (state["exp_avg_sq"] / (1 - beta2**step)).sqrt_().add_(group["eps"])
         return state["exp_avg"] / (1 - beta1**step) / denominator
-
-    def _adamw(
-        self, group: dict[str, Any], parameters: list[Tensor], gradients: list[Tensor]
-    ) -> None:
-        states = [self._state(p, g) for p, g in zip(parameters, gradients, strict=True)]
-        adamw(
-            parameters,
-            gradients,
-            [state["exp_avg"] for state in states],
-            [state["exp_avg_sq"] for state in states],
-            [],
-            [state["step"] for state in states],
-            foreach=False,
-            amsgrad=False,
-            beta1=group["betas"][0],
-            beta2=group["betas"][1],
-            lr=group["lr"],
-            weight_decay=group["weight_decay"],
-            eps=group["eps"],
-            maximize=False,
-        )
-
-    def _state(self, parameter: Tensor, gradient: Tensor) -> dict[str, Tensor]:
-        """Step counter and two moments of the gradient's shape, zero at first."""
-        state: dict[str, Tensor] = self.state[parameter]
-        if not state:
-            state["step"] = torch.tensor(0.0)
-            state["exp_avg"] = torch.zeros_like(gradient)
-            state["exp_avg_sq"] = torch.zeros_like(gradient)
-        return state
 
 
 def _spectrum(gram: Tensor, damping: float) -> tuple[Tensor, Tensor]:

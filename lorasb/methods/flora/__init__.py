@@ -1,0 +1,1 @@
+"""Flora: full fine-tuning whose optimiser keeps a random projection of its momentum."""
