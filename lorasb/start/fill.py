@@ -174,14 +174,12 @@ def _truncate(name: str, factors: Factors, rank: int) -> Factors:
         raise UserError(f"{name}: {error}") from error
 
 
-@torch.no_grad()
 def _fill(
     layers: Mapping[str, LoraXSLayer],
     adapter_name: str,
     matrices: Mapping[str, tuple[Tensor, Tensor, Tensor]],
 ) -> None:
     """Copy B, R and A of each layer, once all of them are seen to fit."""
-    pairs = []
     for name, layer in layers.items():
         slots = (layer.lora_xs_B, layer.lora_xs_R, layer.lora_xs_A)
         for letter, slot, value in zip("BRA", slots, matrices[name], strict=True):
@@ -191,8 +189,5 @@ def _fill(
                     f"{name}: {letter} should have shape {tuple(wanted.shape)}, "
                     f"the given matrix leads to {tuple(value.shape)}"
                 )
-            pairs.append((wanted, value))
-    for wanted, value in pairs:
-        wanted.copy_(value)
-    for layer in layers.values():
-        layer.start_R[adapter_name] = layer.lora_xs_R[adapter_name].clone()
+    for name, layer in layers.items():
+        layer.fill(adapter_name, *matrices[name])

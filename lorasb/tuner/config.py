@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from peft.config import PeftConfig
 from peft.utils import PeftType
+from peft.utils.other import get_pattern_key
 
 from lorasb.errors import UserError
 from lorasb.files import atomic
@@ -68,9 +71,37 @@ class LoraXSConfig(PeftConfig):  # type: ignore[misc]
         default=None, metadata={"help": "Names, or a regular expression, of layers to leave out."}
     )
     scaling: float = field(default=1.0, metadata={"help": "The s in W0 + s B R A."})
+    rank_pattern: dict[str, int] = field(
+        default_factory=dict,
+        metadata={
+            "help": "Ranks of layers that have another than r, by their names, ends of names, or "
+            "regular expressions of them. The first that matches counts."
+        },
+    )
+    scaling_pattern: dict[str, float] = field(
+        default_factory=dict, metadata={"help": "The same for the scaling."}
+    )
     dropout: float = field(default=0.0, metadata={"help": "Dropout on the adapter's input."})
     modules_to_save: list[str] | None = field(
         default=None, metadata={"help": "Modules trained and saved whole, such as a task head."}
+    )
+    bias: Literal["none", "all", "lora_xs_only"] = field(
+        default="none",
+        metadata={
+            "help": "Biases that are trained and saved: none, all, or those of adapted layers. "
+            "They stay changed where the adapter is disabled."
+        },
+    )
+    trainable_token_indices: list[int] | dict[str, list[int]] | None = field(
+        default=None,
+        metadata={
+            "help": "Rows of the embedding that are trained and saved; or a dictionary from the "
+            "name of an embedding to its rows."
+        },
+    )
+    ensure_weight_tying: bool = field(
+        default=False,
+        metadata={"help": "Keep tied weights tied in modules_to_save and trainable tokens."},
     )
     layers_to_transform: list[int] | int | None = field(
         default=None, metadata={"help": "Indices of the layers to adapt. None: all."}
@@ -118,11 +149,36 @@ class LoraXSConfig(PeftConfig):  # type: ignore[misc]
             with atomic(card) as partial:
                 partial.write_text(text + LOADING, encoding="utf-8")
 
+    def of_layer(self, name: str) -> LoraXSConfig:
+        """This configuration with the rank and the scaling of one layer."""
+        own = copy.copy(self)
+        own.r = self.rank_pattern.get(get_pattern_key(self.rank_pattern, name), self.r)
+        key = get_pattern_key(self.scaling_pattern, name)
+        own.scaling = self.scaling_pattern.get(key, self.scaling)
+        return own
+
+    def check_patterns(self, names: Iterable[str]) -> None:
+        """Refuse a pattern that says nothing about any layer of these names (UserError)."""
+        names = list(names)
+        for what in ("rank_pattern", "scaling_pattern"):
+            pattern = getattr(self, what)
+            unused = pattern.keys() - {get_pattern_key(pattern, name) for name in names}
+            if unused:
+                raise UserError(
+                    f"LoraXSConfig: {what} '{min(unused)}' is the first match of no adapted layer; "
+                    f"the layers are {names[0]} and {len(names) - 1} others"
+                )
+
     def _check(self) -> None:
-        if self.r < 1:
-            raise UserError(f"LoraXSConfig: r is {self.r}; it should be at least 1")
-        if self.scaling == 0:
+        for r in (self.r, *self.rank_pattern.values()):
+            if r < 1:
+                raise UserError(f"LoraXSConfig: r is {r}; it should be at least 1")
+        if 0 in (self.scaling, *self.scaling_pattern.values()):
             raise UserError("LoraXSConfig: scaling is 0, with which the adapter does nothing")
+        if self.bias not in ("none", "all", "lora_xs_only"):
+            raise UserError(
+                f"LoraXSConfig: bias '{self.bias}' is unknown; known: 'none', 'all', 'lora_xs_only'"
+            )
         if not 0 <= self.dropout < 1:
             raise UserError(f"LoraXSConfig: dropout is {self.dropout}; it should be in [0, 1)")
         if self.init_weights not in ("weights", "empty"):

@@ -18,6 +18,8 @@ from lorasb.tuner import LoraXSConfig, LoraXSLayer
 # what loaders read without looking at PEFT's defaults
 ALWAYS = ("peft_type", "r", "lora_alpha", "target_modules", "base_model_name_or_path")
 
+BIAS = {"none": "none", "all": "all", "lora_xs_only": "lora_only"}
+
 
 def export_lora(model: PeftModel, folder: Path | str, adapter_name: str = "default") -> None:
     """Write an adapter as a LoRA of the same rank, without any approximation.
@@ -65,12 +67,14 @@ def _lora_tensors(name: str, layer: LoraXSLayer, adapter_name: str) -> dict[str,
 def _lora_config(config: LoraXSConfig, layers: Mapping[str, LoraXSLayer]) -> dict[str, Any]:
     shared = (
         *("r", "target_modules", "modules_to_save"),
-        *("layers_to_transform", "layers_pattern"),
+        *("layers_to_transform", "layers_pattern", "rank_pattern", "trainable_token_indices"),
         *("task_type", "base_model_name_or_path", "revision"),
     )
     exported = LoraConfig(
         **{name: getattr(config, name) for name in shared},
         lora_alpha=config.r,
+        alpha_pattern=config.rank_pattern,
+        bias=BIAS[config.bias],
         lora_dropout=config.dropout,
         fan_in_fan_out=any(layer.transposed for layer in layers.values()),
         inference_mode=True,

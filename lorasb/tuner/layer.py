@@ -37,7 +37,10 @@ R_STD = 1e-5  # of R's first values in LoRA-XS (arXiv 2405.17604)
 def check_rank(name: str, rank: int, shape: Sequence[int]) -> None:
     """Refuse a rank that a weight of this shape does not allow."""
     if rank > min(shape):
-        raise UserError(f"{name}: r is {rank}; the largest rank here is {min(shape)}")
+        raise UserError(
+            f"{name}: r is {rank}; the largest rank here is {min(shape)}, which rank_pattern can "
+            "give to this layer alone"
+        )
 
 
 class LoraXSLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
@@ -53,6 +56,7 @@ class LoraXSLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
     get_base_layer: Callable[[], Linear]
     set_adapter: Callable[..., None]
     delete_adapter: Callable[[str], None]
+    _cast_input_dtype: Callable[[Tensor, torch.dtype], Tensor]
     active_adapters: list[str]
     disable_adapters: bool
     merged: bool
@@ -60,8 +64,9 @@ class LoraXSLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
     adapter_layer_names = ("lora_xs_R",)
     other_param_names = (
         *("lora_xs_A", "lora_xs_B", "lora_xs_dropout"),
-        *("r", "scaling", "save_bases", "start_R"),
+        *("r", "scaling", "start_scaling", "save_bases", "start_R"),
     )
+    cast_input_dtype_enabled = True
 
     def __init__(self, base_layer: nn.Module, name: str, adapter_name: str) -> None:
         super().__init__()
@@ -76,6 +81,7 @@ class LoraXSLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
         self.lora_xs_dropout = nn.ModuleDict()
         self.r: dict[str, int] = {}
         self.scaling: dict[str, float] = {}
+        self.start_scaling: dict[str, float] = {}  # the configuration's
         self.save_bases: dict[str, bool] = {}
         # what R was before any training; None of an adapter that was made to be filled
         self.start_R: dict[str, Tensor | None] = {}
@@ -93,14 +99,15 @@ class LoraXSLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
         weight = oriented_weight(linear_layer(self.name, self.get_base_layer()))
         check_rank(self.name, config.r, weight.shape)
         self.r[adapter_name] = config.r
-        self.scaling[adapter_name] = config.scaling
+        self.scaling[adapter_name] = self.start_scaling[adapter_name] = config.scaling
         self.save_bases[adapter_name] = config.save_bases
         self.lora_xs_dropout[adapter_name] = (
             nn.Dropout(config.dropout) if config.dropout else nn.Identity()
         )
         # PEFT makes an adapter in inference mode in order to load it
         loaded_next = self._parts() if config.save_bases else (self.lora_xs_R,)
-        empty = config.init_weights == "empty" or (config.inference_mode and config.save_bases)
+        empty = config.init_weights == "empty" or weight.is_meta
+        empty = empty or (config.inference_mode and config.save_bases)
         B, R, A = self._empty(weight, config.r) if empty else self._of_weight(weight, config)
         self.start_R[adapter_name] = None if empty else R.clone()
         self.lora_xs_B[adapter_name] = B
@@ -131,6 +138,39 @@ class LoraXSLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
             return not self.is_empty(adapter_name)
         return not torch.equal(R, start.to(R))
 
+    @torch.no_grad()
+    def fill(self, adapter_name: str, B: Tensor, R: Tensor, A: Tensor) -> None:
+        """Copy values into an adapter, from which its training starts."""
+        for matrices, value in zip(self._parts(), (B, R, A), strict=True):
+            matrices[adapter_name].copy_(value)
+        self.expect_nothing(adapter_name)
+        self.start_R[adapter_name] = self.lora_xs_R[adapter_name].clone()
+
+    def expect_nothing(self, adapter_name: str) -> None:
+        """Note that an adapter has its values."""
+        for matrices in self._parts():
+            vars(matrices[adapter_name]).pop("awaited", None)
+
+    def set_scale(self, adapter: str, scale: float) -> None:
+        """Set an adapter's scaling to `scale` times that of its configuration."""
+        if adapter in self.scaling:
+            self.scaling[adapter] = scale * self.start_scaling[adapter]
+
+    def scale_layer(self, scale: float) -> None:
+        """Multiply the scaling of the active adapters."""
+        for adapter_name in self.active_adapters:
+            if adapter_name in self.scaling:
+                self.scaling[adapter_name] *= scale
+
+    def unscale_layer(self, scale: float | None = None) -> None:
+        """Divide the scaling of the active adapters; None: set it to the configuration's."""
+        for adapter_name in self.active_adapters:
+            if adapter_name in self.scaling:
+                start = self.start_scaling[adapter_name]
+                self.scaling[adapter_name] = (
+                    start if scale is None else self.scaling[adapter_name] / scale
+                )
+
     def get_delta_weight(self, adapter_name: str) -> Tensor:
         """The update s B R A, float32 at least, in the layout of the base weight."""
         B, R, A = self.matrices(adapter_name)
@@ -151,7 +191,10 @@ class LoraXSLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
                 continue
             merged = self._shifted_weight(adapter_name, 1)
             if safe_merge and not torch.isfinite(merged).all():
-                raise ValueError(f"{self.name}: adapter {adapter_name} makes the weight not finite")
+                raise ValueError(
+                    f"{self.name}: NaNs detected in the merged weights. "
+                    f"The adapter {adapter_name} seems to be broken"
+                )
             self.get_base_layer().weight.data = merged
             self.merged_adapters.append(adapter_name)
 
@@ -196,7 +239,7 @@ class LoraXSLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
         if self.training and torch.is_grad_enabled():
             self._refuse_empty(adapter_name)
         B, R, A = self.matrices(adapter_name)
-        hidden = F.linear(self.lora_xs_dropout[adapter_name](x.to(A.dtype)), A)
+        hidden = F.linear(self.lora_xs_dropout[adapter_name](self._cast_input_dtype(x, A.dtype)), A)
         hidden = self.scaling[adapter_name] * F.linear(hidden, R)
         return F.linear(hidden, B)
 
@@ -312,3 +355,7 @@ class LoraXSLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
 
     def __repr__(self) -> str:
         return "lora_xs." + super().__repr__()
+
+
+class LoraXSLinear(LoraXSLayer):
+    """The layer, by a name of which PEFT tells that "all-linear" means it."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+from peft.tuners.lora import LoraModel
 from peft.tuners.tuners_utils import BaseTuner
 from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
 from peft.utils.other import AuxiliaryTrainingWrapper
@@ -16,7 +17,8 @@ from torch import Tensor, nn
 from lorasb.errors import UserError
 from lorasb.models.layers import COMPILED, target_shapes
 from lorasb.tuner.config import LoraXSConfig
-from lorasb.tuner.layer import EMPTY, LoraXSLayer, check_rank
+from lorasb.tuner.layer import EMPTY, LoraXSLayer, LoraXSLinear, check_rank
+from lorasb.tuner.weighted import Combination, check_combination, combined
 
 BASE = "__base__"  # PEFT's name for no adapter
 BASES = (".lora_xs_A.", ".lora_xs_B.")
@@ -34,6 +36,7 @@ class LoraXSModel(BaseTuner):  # type: ignore[misc]
 
     prefix = "lora_xs_"
     tuner_layer_cls = LoraXSLayer
+    _add_modules_to_save_to_tie = LoraModel._add_modules_to_save_to_tie
     target_module_mapping = TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
 
     def inject_adapter(
@@ -49,12 +52,15 @@ class LoraXSModel(BaseTuner):  # type: ignore[misc]
         Raises
         ------
         UserError
-            If a target matches no linear layer in full or half precision, or the rank is too large.
+            If a target matches no linear layer in full or half precision, a rank is too large, or a
+            pattern matches nothing. The model is then as it was.
         """
         config = self.peft_config[adapter_name]
         if state_dict is None:  # else its names say what is adapted
-            for name, shape in target_shapes(model, config).items():
-                check_rank(name, config.r, shape)
+            shapes = target_shapes(model, config)
+            for name, shape in shapes.items():
+                check_rank(name, config.of_layer(name).r, shape)
+            config.check_patterns(shapes)
         try:
             super().inject_adapter(
                 model, adapter_name, *arguments, state_dict=state_dict, **options
@@ -74,11 +80,12 @@ class LoraXSModel(BaseTuner):  # type: ignore[misc]
         current_key: str,
         **kwargs: Any,
     ) -> None:
+        own = config.of_layer(current_key)
         if isinstance(target, LoraXSLayer):
-            target.update_layer(adapter_name, config)
+            target.update_layer(adapter_name, own)
             return
-        layer = LoraXSLayer(target, current_key, adapter_name)
-        layer.update_layer(adapter_name, config)
+        layer = LoraXSLinear(target, current_key, adapter_name)
+        layer.update_layer(adapter_name, own)
         if isinstance(parent, nn.TransformerEncoderLayer):
             # its fast path reads weights past their layers, and is left to modules without hooks
             layer.register_forward_pre_hook(_do_nothing)
@@ -98,6 +105,50 @@ class LoraXSModel(BaseTuner):  # type: ignore[misc]
     ) -> None:
         """Set it: an adapted layer is where its weight is, a head may have several layers."""
         setattr(parent, child_name, new_module)
+
+    def add_weighted_adapter(
+        self,
+        adapters: list[str],
+        weights: list[float],
+        adapter_name: str,
+        combination_type: Combination = "linear",
+    ) -> None:
+        """Add the weighted sum of adapters' updates as an adapter, exactly.
+
+        "linear" needs adapters of the same bases and keeps the rank, "cat" adds up the ranks.
+
+        Raises
+        ------
+        UserError
+            If an adapter is unknown or has trained modules beside R, or with "linear", if bases
+            differ.
+        """
+        terms: defaultdict[str, float] = defaultdict(float)
+        for name, weight in zip(adapters, weights, strict=True):
+            terms[name] += weight
+        check_combination(self.peft_config, terms, combination_type)
+        sums = {
+            layer.name: combined(layer, terms, combination_type)
+            for name in terms
+            for layer in self._layers(name)
+        }
+        ranks = {name: len(R) for name, (_, R, _) in sums.items()}
+        first = self.peft_config[adapters[0]]
+        self.peft_config[adapter_name] = LoraXSConfig(
+            r=max(ranks.values()),
+            rank_pattern={name: r for name, r in ranks.items() if r < max(ranks.values())},
+            target_modules=list(sums),
+            init_weights="empty",
+            task_type=first.task_type,
+            base_model_name_or_path=first.base_model_name_or_path,
+        )
+        try:
+            self.inject_adapter(self.model, adapter_name)
+        except Exception:
+            del self.peft_config[adapter_name]
+            raise
+        for layer in self._layers(adapter_name):
+            layer.fill(adapter_name, *sums[layer.name])
 
     def _cast_adapter_dtype(self, adapter_name: str, autocast_adapter_dtype: bool = True) -> None:
         """Keep the float32 that adapters are made in, or hold them in the base weights' dtype."""
@@ -210,6 +261,9 @@ class LoraXSModel(BaseTuner):  # type: ignore[misc]
         if not config.save_bases:  # computed again from the base weights when the layers were made
             remapped |= {key: value for key, value in current.items() if _is_base(key)}
         _refuse_other_keys(current.keys(), {key for key in remapped if f".{cls.prefix}" in key})
+        for module in model.modules():
+            if isinstance(module, LoraXSLayer) and adapter_name in module.r:
+                module.expect_nothing(adapter_name)
         return remapped
 
 
