@@ -18,6 +18,7 @@ from lorasb.errors import UserError
 from lorasb.models.layers import COMPILED, target_shapes
 from lorasb.tuner.config import LoraXSConfig
 from lorasb.tuner.layer import EMPTY, LoraXSLayer, LoraXSLinear, check_rank
+from lorasb.tuner.parallel import leave_bases_alone
 from lorasb.tuner.weighted import Combination, check_combination, combined
 
 BASE = "__base__"  # PEFT's name for no adapter
@@ -68,6 +69,7 @@ class LoraXSModel(BaseTuner):  # type: ignore[misc]
         except Exception:
             self._take_out(model, adapter_name)
             raise
+        leave_bases_alone(model)
 
     def _create_and_replace(
         self,
