@@ -34,7 +34,11 @@ class LoraXS(PeftMethod):
         from lorasb.tuner.config import LoraXSConfig
 
         return LoraXSConfig(
-            r=context.rank, init_weights="empty", **self.arguments, **shared_options(context)
+            r=context.rank,
+            init_weights="empty",
+            save_dtype="float32",
+            **self.arguments,
+            **shared_options(context),
         )
 
     def attach(self, model: PreTrainedModel, context: Context) -> Network:

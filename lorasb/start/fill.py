@@ -127,12 +127,12 @@ def _layers(
     }
     if not layers:
         raise UserError(f"the model has no lora_xs adapter '{adapter_name}'")
-    if not all(layer.save_bases[adapter_name] for layer in layers.values()):
+    config = unwrapped(model).peft_config[adapter_name]
+    if config.save_bases is False:
         raise UserError(
             f"adapter '{adapter_name}' has save_bases=False, so it would be loaded with bases made "
             "from the base weights; other bases need save_bases=True"
         )
-    config = unwrapped(model).peft_config[adapter_name]
     for what, difference in (
         ("no matrix is given for", layers.keys() - names.keys()),
         ("a matrix is given for", _foreign(config, names.keys() - layers.keys())),
@@ -141,6 +141,7 @@ def _layers(
             first = min(difference)
             state = "is adapted" if first in layers else "is not adapted"
             raise UserError(f"{what} {first}, which {state} ({len(difference)} such modules)")
+    config.save_bases = True  # which are no longer those of the weights
     return layers
 
 

@@ -118,15 +118,19 @@ class LoraXSConfig(PeftConfig):  # type: ignore[misc]
         },
     )
     seed: int = field(default=0, metadata={"help": "Of R, and of the SVD of large weights."})
-    save_bases: bool = field(
-        default=True,
+    save_bases: bool | None = field(
+        default=None,
         metadata={
-            "help": "Store B and A with R. False: R and a fingerprint of the bases are stored; "
+            "help": "Store B and A with R. None: where they cannot be computed again, in an "
+            "adapter that was filled. False: R and a fingerprint of the bases are stored; "
             "loading computes B and A from W0 again, and refuses a W0 that gives others. Needs "
             "'weights'."
         },
     )
-
+    save_dtype: Literal["base", "float32"] = field(
+        default="base",
+        metadata={"help": "Of stored B and A: that of the base weight, or float32. R is float32."},
+    )
     requires: str = field(
         default="import lorasb",
         metadata={"help": "What a script does before PEFT can load the adapter; for its readers."},
@@ -148,6 +152,11 @@ class LoraXSConfig(PeftConfig):  # type: ignore[misc]
         if LOADING.strip() not in text:
             with atomic(card) as partial:
                 partial.write_text(text + LOADING, encoding="utf-8")
+
+    @property
+    def stores_bases(self) -> bool:
+        """Whether B and A are stored with R."""
+        return self.init_weights == "empty" if self.save_bases is None else self.save_bases
 
     def of_layer(self, name: str) -> LoraXSConfig:
         """This configuration with the rank and the scaling of one layer."""
@@ -186,7 +195,11 @@ class LoraXSConfig(PeftConfig):  # type: ignore[misc]
                 f"LoraXSConfig: init_weights '{self.init_weights}' is unknown; "
                 "known: 'weights', 'empty'"
             )
-        if not self.save_bases and self.init_weights == "empty":
+        if self.save_dtype not in ("base", "float32"):
+            raise UserError(
+                f"LoraXSConfig: save_dtype '{self.save_dtype}' is unknown; known: 'base', 'float32'"
+            )
+        if self.save_bases is False and self.init_weights == "empty":
             raise UserError(
                 "LoraXSConfig: save_bases=False needs init_weights='weights': "
                 "bases that come from elsewhere cannot be computed again"

@@ -64,7 +64,7 @@ class LoraXSLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
     adapter_layer_names = ("lora_xs_R",)
     other_param_names = (
         *("lora_xs_A", "lora_xs_B", "lora_xs_dropout"),
-        *("r", "scaling", "start_scaling", "save_bases", "start_R"),
+        *("r", "scaling", "start_scaling", "start_R"),
     )
     cast_input_dtype_enabled = True
 
@@ -82,7 +82,6 @@ class LoraXSLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
         self.r: dict[str, int] = {}
         self.scaling: dict[str, float] = {}
         self.start_scaling: dict[str, float] = {}  # the configuration's
-        self.save_bases: dict[str, bool] = {}
         # what R was before any training; None of an adapter that was made to be filled
         self.start_R: dict[str, Tensor | None] = {}
         self.merged_adapters: list[str] = []
@@ -100,14 +99,13 @@ class LoraXSLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
         check_rank(self.name, config.r, weight.shape)
         self.r[adapter_name] = config.r
         self.scaling[adapter_name] = self.start_scaling[adapter_name] = config.scaling
-        self.save_bases[adapter_name] = config.save_bases
         self.lora_xs_dropout[adapter_name] = (
             nn.Dropout(config.dropout) if config.dropout else nn.Identity()
         )
         # PEFT makes an adapter in inference mode in order to load it
-        loaded_next = self._parts() if config.save_bases else (self.lora_xs_R,)
+        loaded_next = self._parts() if config.stores_bases else (self.lora_xs_R,)
         empty = config.init_weights == "empty" or weight.is_meta
-        empty = empty or (config.inference_mode and config.save_bases)
+        empty = empty or (config.inference_mode and config.stores_bases)
         B, R, A = self._empty(weight, config.r) if empty else self._of_weight(weight, config)
         self.start_R[adapter_name] = None if empty else R.clone()
         self.lora_xs_B[adapter_name] = B

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+import torch
 from peft.tuners.lora import LoraModel
 from peft.tuners.tuners_utils import BaseTuner
 from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
@@ -86,7 +87,7 @@ class LoraXSModel(BaseTuner):  # type: ignore[misc]
         if isinstance(target, LoraXSLayer):
             target.update_layer(adapter_name, own)
             return
-        layer = LoraXSLinear(target, current_key, adapter_name)
+        layer = LoraXSLinear(target, current_key.replace(COMPILED, ""), adapter_name)
         layer.update_layer(adapter_name, own)
         if isinstance(parent, nn.TransformerEncoderLayer):
             # its fast path reads weights past their layers, and is left to modules without hooks
@@ -229,8 +230,8 @@ class LoraXSModel(BaseTuner):  # type: ignore[misc]
         selected: dict[str, Tensor] = super()._get_adapter_state_dict(
             model, config, adapter_name, state_dict, unwanted_adapter_names
         )
-        if config.save_bases:
-            return selected
+        if config.stores_bases:
+            return selected if config.save_dtype == "float32" else _in_base_dtype(model, selected)
         kept = {key: value for key, value in selected.items() if not _is_base(key)}
         own = _fingerprints(model, adapter_name)
         return kept | {f"{PREFIX}{name}{FINGERPRINT}": value for name, value in own.items()}
@@ -260,7 +261,7 @@ class LoraXSModel(BaseTuner):  # type: ignore[misc]
             for key, value in model.state_dict().items()
             if f".{cls.prefix}" in key and key.endswith(f".{adapter_name}")
         }
-        if not config.save_bases:  # computed again from the base weights when the layers were made
+        if not config.stores_bases:  # computed from the base weights when the layers were made
             remapped |= {key: value for key, value in current.items() if _is_base(key)}
         _refuse_other_keys(current.keys(), {key for key in remapped if f".{cls.prefix}" in key})
         for module in model.modules():
@@ -292,7 +293,7 @@ def _refuse_empty(model: nn.Module, adapter_name: str) -> None:
 def _fingerprints(model: nn.Module, adapter_name: str) -> dict[str, Tensor]:
     """Of each adapted layer, by its name in the base model."""
     return {
-        module.name.replace(COMPILED, ""): module.fingerprint(adapter_name)
+        module.name: module.fingerprint(adapter_name)
         for module in model.modules()
         if isinstance(module, LoraXSLayer) and adapter_name in module.r
     }
@@ -310,6 +311,22 @@ def _refuse_other_bases(stored: dict[str, Tensor], own: dict[str, Tensor]) -> No
                 f"the adapter was trained with ({away:.0e} away); load the base model with the "
                 "weights and the dtype of training, or save with save_bases=True"
             )
+
+
+def _in_base_dtype(model: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """B and A in the dtype of their base weight, where that is half precision."""
+    dtypes = {
+        f"{name}.": module.get_base_layer().weight.dtype
+        for name, module in model.named_modules()
+        if isinstance(module, LoraXSLayer)
+    }
+    half = (torch.bfloat16, torch.float16)
+    return {
+        key: value.to(dtype)
+        if _is_base(key) and (dtype := dtypes.get(key.partition("lora_xs_")[0])) in half
+        else value
+        for key, value in tensors.items()
+    }
 
 
 def _is_base(key: str) -> bool:

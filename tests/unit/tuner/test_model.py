@@ -18,6 +18,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from lorasb.errors import UserError
+from lorasb.start.fill import initialize_lora_sb
 from lorasb.tuner import LoraXSConfig, LoraXSLayer, layer
 from tests.unit.tiny import (
     BERT_TARGETS,
@@ -56,7 +57,7 @@ def saved(model: peft.PeftModel, folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("low_cpu_mem_usage", [False, True])
-@pytest.mark.parametrize("options", [{}, {"scaling": 3.0}, {"save_bases": False}, {"dropout": 0.2}])
+@pytest.mark.parametrize("options", [{}, {"scaling": 3.0}, {"save_bases": True}, {"dropout": 0.2}])
 def test_a_trained_adapter_comes_back_bit_by_bit(options, low_cpu_mem_usage, tmp_path):
     model = trained(**options)
     folder = saved(model, tmp_path)
@@ -70,7 +71,7 @@ def test_a_trained_adapter_comes_back_bit_by_bit(options, low_cpu_mem_usage, tmp
 
 def test_stored_tensors(tmp_path):
     shapes = {"q_proj": (16, 16), "v_proj": (8, 16), "down_proj": (16, 24)}
-    file = saved(trained(), tmp_path / "whole") / "adapter_model.safetensors"
+    file = saved(trained(save_bases=True), tmp_path / "whole") / "adapter_model.safetensors"
     stored = load_file(file)
     assert len(stored) == 2 * 3 * 3
     for module, (rows, columns) in shapes.items():
@@ -78,9 +79,39 @@ def test_stored_tensors(tmp_path):
             found = [v for k, v in stored.items() if k.endswith(f"{module}.lora_xs_{part}")]
             assert [value.shape for value in found] == [shape, shape]
             assert {value.dtype for value in found} == {torch.float32}
-    file = saved(trained(save_bases=False), tmp_path / "r") / "adapter_model.safetensors"
+    file = saved(trained(), tmp_path / "r") / "adapter_model.safetensors"
     parts = {name.rpartition(".")[2] for name in load_file(file)}
     assert parts == {"lora_xs_R", "lora_xs_fingerprint"}
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("save_dtype", ["base", "float32"])
+def test_stored_bases_have_the_dtype_of_the_base_unless_told_otherwise(save_dtype, dtype, tmp_path):
+    model = trained(tiny_llama(0).to(dtype), save_bases=True, save_dtype=save_dtype)
+    stored = load_file(saved(model, tmp_path) / "adapter_model.safetensors")
+    found = {name.rpartition("_")[2]: value.dtype for name, value in stored.items()}
+    half = torch.float32 if save_dtype == "float32" else dtype
+    assert found == {"A": half, "B": half, "R": torch.float32}
+    loaded = peft.PeftModel.from_pretrained(tiny_llama(0).to(dtype), tmp_path)
+    bases = [v for n, v in loaded.named_buffers() if "lora_xs" in n]
+    assert {value.dtype for value in bases} == {torch.float32}
+    # bases that are rounded move logits of size 1 by no more than the model's own rounding
+    bound = 0 if save_dtype == "float32" else 8 * torch.finfo(dtype).eps
+    assert (logits(loaded) - logits(model)).abs().max() <= bound * logits(model).abs().max()
+
+
+def test_an_adapter_that_was_filled_stores_its_bases(tmp_path):
+    """Made from the weights first, and then started elsewhere."""
+    model = adapted()
+    shapes = {"q_proj": (16, 16), "v_proj": (8, 16), "down_proj": (16, 24)}
+    gradients = {
+        module.name: torch.randn(shapes[module.name.rpartition(".")[2]])
+        for module in model.modules()
+        if isinstance(module, LoraXSLayer)
+    }
+    initialize_lora_sb(model, gradients, 1e-2)
+    loaded = peft.PeftModel.from_pretrained(tiny_llama(0), saved(model.eval(), tmp_path))
+    assert torch.equal(logits(loaded), logits(model))
 
 
 @pytest.mark.parametrize("change", ["dtype", "weights", "turned"])
@@ -141,7 +172,7 @@ def test_layers_say_their_size_as_linear_layers_do():
 
 
 def test_loading_stored_bases_needs_no_svd(tmp_path, monkeypatch):
-    model = trained()
+    model = trained(save_bases=True)
     saved(model, tmp_path)
 
     def refuse(*_: Any, **__: Any) -> None:
@@ -162,7 +193,7 @@ def test_saving_leaves_the_configuration_as_the_user_made_it(tmp_path):
 
 
 def test_a_saved_configuration_makes_a_new_adapter(tmp_path):
-    saved(trained(), tmp_path)
+    saved(trained(save_bases=True), tmp_path)
     config = LoraXSConfig.from_pretrained(tmp_path)
     config.inference_mode = False
     model = peft.get_peft_model(tiny_llama(0), config)
@@ -213,7 +244,7 @@ def test_an_injection_that_fails_leaves_nothing_behind():
 
 @pytest.mark.parametrize("part", ["A", "R", "B"])
 def test_a_checkpoint_that_lacks_a_tensor_is_refused(part, tmp_path):
-    file = saved(trained(), tmp_path) / "adapter_model.safetensors"
+    file = saved(trained(save_bases=True), tmp_path) / "adapter_model.safetensors"
     tensors = load_file(file)
     name = next(name for name in tensors if name.endswith(f"lora_xs_{part}"))
     del tensors[name]
@@ -470,6 +501,7 @@ def test_targets():
         ({"r": 0}, "r is 0; it should be at least 1"),
         ({"scaling": 0.0}, "scaling is 0"),
         ({"dropout": 1.0}, r"dropout is 1\.0"),
+        ({"save_dtype": "half"}, "'half' is unknown; known: 'base', 'float32'"),
         ({"init_weights": "svd"}, "'svd' is unknown"),
         ({"init_weights": "empty", "save_bases": False}, "save_bases=False needs"),
         ({"layers_pattern": "layers"}, "layers_pattern needs layers_to_transform"),
