@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping, Sequence, Set
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import torch
 from torch import nn
@@ -46,6 +46,8 @@ def matching_modules(
     model: nn.Module,
     target_modules: Sequence[str] | str | PeftConfig,
     exclude: Sequence[str] = (),
+    *,
+    quantized: bool = False,
 ) -> dict[str, Linear]:
     """The linear layers that an adapter changes, by name, in the model's order.
 
@@ -53,6 +55,7 @@ def matching_modules(
     a dot; or all targets are one regular expression, or "all-linear". Layers inside a module of
     `exclude` (the task head) never match. A PEFT config in place of the targets brings its
     `exclude_modules`, `modules_to_save`, `layers_to_transform` and `layers_pattern` with it.
+    `quantized` allows layers whose quantisation PEFT knows.
 
     Raises
     ------
@@ -80,11 +83,21 @@ def matching_modules(
         _check_target(type(model), layers, target, list(means))
     if not found:
         raise UserError(f"every layer that {sorted(named)} mean is excluded; nothing is adapted")
-    return {name: linear_layer(name, module) for name, module in found.items()}
+    return {name: linear_layer(name, module, quantized=quantized) for name, module in found.items()}
 
 
-def linear_layer(name: str, module: nn.Module) -> Linear:
+def is_quantized(module: nn.Module) -> bool:
+    """Whether it is a layer whose quantisation PEFT knows."""
+    from peft.utils.quantization_utils import resolve_quantization_backend
+
+    # how torchao quantises anew is of no account here
+    return resolve_quantization_backend(module, get_apply_tensor_subclass=object) is not None
+
+
+def linear_layer(name: str, module: nn.Module, *, quantized: bool = False) -> Linear:
     """The module, if its weight is the W of y = W x + b in full or half precision.
+
+    With `quantized` also where PEFT knows how the weight is quantised.
 
     Raises
     ------
@@ -96,6 +109,8 @@ def linear_layer(name: str, module: nn.Module) -> Linear:
             f"{name}: torch's MultiheadAttention reads the weight of this layer past the layer, so "
             "an adapter on it would do nothing; leave it out by exclude_modules"
         )
+    if quantized and is_quantized(module):
+        return cast(Linear, module)
     if not isinstance(module, Linear):
         raise UserError(
             f"{name}: a {type(module).__name__} cannot be adapted; target_modules should name "
@@ -116,16 +131,24 @@ def target_shapes(
     model: nn.Module,
     target_modules: Sequence[str] | str | PeftConfig,
     exclude: Sequence[str] = (),
+    *,
+    quantized: bool = False,
 ) -> dict[str, tuple[int, int]]:
     """Shapes (out, in) of the weights that `matching_modules` finds."""
-    modules = matching_modules(model, target_modules, exclude)
-    return {name: _shape(module) for name, module in modules.items()}
+    modules = matching_modules(model, target_modules, exclude, quantized=quantized)
+    return {name: linear_shape(module) for name, module in modules.items()}
 
 
 def linear_shapes(model: nn.Module) -> dict[str, tuple[int, int]]:
     """Shapes (out, in) of all linear layers, by name."""
     modules = model.named_modules()
-    return {name: _shape(module) for name, module in modules if isinstance(module, Linear)}
+    return {name: linear_shape(module) for name, module in modules if isinstance(module, Linear)}
+
+
+def linear_shape(module: Linear) -> tuple[int, int]:
+    """The layer's (out, in), however its weight is stored."""
+    rows, columns = _declared_shape(module)
+    return (columns, rows) if isinstance(module, Conv1D) else (rows, columns)
 
 
 def oriented_weight(module: Linear) -> torch.Tensor:
@@ -153,7 +176,7 @@ def _check_target(
     kind: type[nn.Module], layers: Mapping[str, nn.Module], target: str, names: Sequence[str]
 ) -> None:
     """Refuse a target that means none of the layers so named, or no linear one."""
-    if any(isinstance(layers[name], Linear) for name in names):
+    if any(isinstance(layers[name], Linear) or is_quantized(layers[name]) for name in names):
         return
     other = [f"{name}: a {type(layers[name]).__name__} cannot be adapted; " for name in names[:1]]
     linear = [name for name, module in layers.items() if isinstance(module, Linear)]
@@ -196,11 +219,6 @@ def _fused(parameter: str) -> tuple[str, ...]:
     """Names of a stacked parameter: its own, and those of the layers that became it."""
     fused = ("gate_proj", "up_proj") if parameter == "gate_up_proj" else ()
     return parameter, *fused
-
-
-def _shape(module: Linear) -> tuple[int, int]:
-    rows, columns = module.weight.shape
-    return (columns, rows) if isinstance(module, Conv1D) else (rows, columns)
 
 
 def _declared_shape(module: Linear) -> tuple[int, int]:

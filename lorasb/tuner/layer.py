@@ -11,19 +11,22 @@ Only R is trained. B R A is formed for merging alone.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
+from types import MappingProxyType
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from peft.tuners._buffer_dict import BufferDict
 from peft.tuners.tuners_utils import BaseTunerLayer, check_adapters_to_merge
+from peft.utils.quantization_utils import resolve_quantization_backend
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from lorasb.errors import UserError
 from lorasb.linalg.svd import truncated_svd
-from lorasb.models.layers import Linear, linear_layer, oriented_weight
+from lorasb.models.layers import Linear, linear_layer, linear_shape
 from lorasb.seeding import generator
 from lorasb.tuner.config import LoraXSConfig
 
@@ -49,11 +52,14 @@ class LoraXSLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
     R (r, r) is a float32 parameter, B (out, r) and A (r, in) are float32 buffers, whatever the
     dtype of the base weight; if one is cast alone, the widest dtype of the three computes. The base
     weight is changed by `merge` alone: the sum is computed in float32 and cast to the weight's
-    dtype, so that `unmerge` restores it up to rounding.
+    dtype, so that `unmerge` restores it up to rounding. A quantised weight is taken out of its
+    quantisation for that, and quantised anew.
     """
 
     # what PEFT's mix-in defines
     get_base_layer: Callable[[], Linear]
+    get_base_weight: Callable[[], Tensor]
+    set_base_weight: Callable[[Tensor], None]
     set_adapter: Callable[..., None]
     delete_adapter: Callable[[str], None]
     _cast_input_dtype: Callable[[Tensor, torch.dtype], Tensor]
@@ -68,13 +74,22 @@ class LoraXSLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
     )
     cast_input_dtype_enabled = True
 
-    def __init__(self, base_layer: nn.Module, name: str, adapter_name: str) -> None:
+    def __init__(
+        self,
+        base_layer: nn.Module,
+        name: str,
+        adapter_name: str,
+        quantization: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
         super().__init__()
         self._active_adapter = adapter_name
         self.base_layer = base_layer
         self.name = name
         self.transposed = isinstance(self.get_base_layer(), Conv1D)  # its weight is (in, out)
-        self.out_features, self.in_features = self._oriented(self.get_base_layer().weight).shape
+        self.out_features, self.in_features = linear_shape(self.get_base_layer())
+        self.quantization_backend = resolve_quantization_backend(
+            self.get_base_layer(), **quantization
+        )
         self.lora_xs_R = nn.ParameterDict()
         self.lora_xs_A = BufferDict(persistent=True)
         self.lora_xs_B = BufferDict(persistent=True)
@@ -92,11 +107,12 @@ class LoraXSLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
         Raises
         ------
         UserError
-            If the layer's weight is quantised, the rank exceeds what it allows, or the bases are
-            wanted from a weight into which another adapter is merged.
+            If PEFT does not know how the weight is quantised, the rank exceeds what it allows, or
+            the bases are wanted from a weight that has no other form, or into which another adapter
+            is merged.
         """
-        weight = oriented_weight(linear_layer(self.name, self.get_base_layer()))
-        check_rank(self.name, config.r, weight.shape)
+        linear_layer(self.name, self.get_base_layer(), quantized=True)
+        check_rank(self.name, config.r, (self.out_features, self.in_features))
         self.r[adapter_name] = config.r
         self.scaling[adapter_name] = self.start_scaling[adapter_name] = config.scaling
         self.lora_xs_dropout[adapter_name] = (
@@ -104,9 +120,9 @@ class LoraXSLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
         )
         # PEFT makes an adapter in inference mode in order to load it
         loaded_next = self._parts() if config.stores_bases else (self.lora_xs_R,)
-        empty = config.init_weights == "empty" or weight.is_meta
+        empty = config.init_weights == "empty" or self._device().type == "meta"
         empty = empty or (config.inference_mode and config.stores_bases)
-        B, R, A = self._empty(weight, config.r) if empty else self._of_weight(weight, config)
+        B, R, A = self._empty(config.r) if empty else self._of_weight(config)
         self.start_R[adapter_name] = None if empty else R.clone()
         self.lora_xs_B[adapter_name] = B
         self.lora_xs_R[adapter_name] = nn.Parameter(R)
@@ -193,7 +209,7 @@ class LoraXSLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
                     f"{self.name}: NaNs detected in the merged weights. "
                     f"The adapter {adapter_name} seems to be broken"
                 )
-            self.get_base_layer().weight.data = merged
+            self.set_base_weight(merged)
             self.merged_adapters.append(adapter_name)
 
     def unmerge(self) -> None:
@@ -202,7 +218,7 @@ class LoraXSLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
             warnings.warn("Already unmerged. Nothing to do.", stacklevel=2)
         while self.merged_adapters:
             adapter_name = self.merged_adapters.pop()
-            self.get_base_layer().weight.data = self._shifted_weight(adapter_name, -1)
+            self.set_base_weight(self._shifted_weight(adapter_name, -1))
 
     def forward(
         self, x: Tensor, *args: Any, adapter_names: Sequence[str] | None = None, **kwargs: Any
@@ -273,14 +289,22 @@ class LoraXSLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
         self, adapter_name: str, device: torch.device | None = None
     ) -> None:
         """Move the adapter but, unlike PEFT's other layers, keep it in float32."""
-        device = device or self.get_base_layer().weight.device
+        device = device or self._device()
         for matrices in self._parts():
             if matrices[adapter_name].device.type != "meta":
                 matrices[adapter_name] = matrices[adapter_name].to(device)
 
+    @property
+    def base_dtype(self) -> torch.dtype | None:
+        """Dtype of the base weight; None of one that is stored in codes."""
+        weight = getattr(self.get_base_layer(), "weight", None)
+        return weight.dtype if weight is not None and weight.is_floating_point() else None
+
     def cast_to_base(self, adapter_name: str) -> None:
-        """Hold an adapter in the dtype of the base weight."""
-        dtype = self.get_base_layer().weight.dtype
+        """Hold an adapter in the dtype of the base weight, if that is one of numbers."""
+        dtype = self.base_dtype
+        if dtype is None:
+            return
         for matrices in self._parts():
             matrices[adapter_name] = matrices[adapter_name].to(dtype)
 
@@ -313,20 +337,24 @@ class LoraXSLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
         p, q = (side / side.norm() for side in sides)
         return torch.stack([p @ B, A @ q])
 
-    def _empty(self, weight: Tensor, r: int) -> tuple[Tensor, Tensor, Tensor]:
+    def _device(self) -> torch.device:
+        base = self.get_base_layer()
+        return next(chain(base.parameters(), base.buffers())).device
+
+    def _empty(self, r: int) -> tuple[Tensor, Tensor, Tensor]:
         """B, R and A that are zero, float32 on the weight's device."""
-        rows, columns = weight.shape
-        shapes = ((rows, r), (r, r), (r, columns))
-        B, R, A = (torch.zeros(shape, device=weight.device) for shape in shapes)
+        shapes = ((self.out_features, r), (r, r), (r, self.in_features))
+        B, R, A = (torch.zeros(shape, device=self._device()) for shape in shapes)
         return B, R, A
 
-    def _of_weight(self, weight: Tensor, config: LoraXSConfig) -> tuple[Tensor, Tensor, Tensor]:
+    def _of_weight(self, config: LoraXSConfig) -> tuple[Tensor, Tensor, Tensor]:
         """B, R and A of LoRA-XS's start, float32 on the weight's device."""
         if self.merged:
             raise UserError(
                 f"{self.name}: adapter {self.merged_adapters[0]} is merged into the weight; "
                 "unmerge it before an adapter takes its bases from the weight"
             )
+        weight = self._oriented(self._plain_weight("bases of LoRA-XS"))
         random = generator(config.seed, self.name)
         factors = truncated_svd(weight, config.r, generator=random)
         R = torch.empty(config.r, config.r).normal_(0.0, R_STD, generator=random)
@@ -342,8 +370,15 @@ class LoraXSLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
         # loaded: looked at once
         self.start_R[adapter_name] = torch.zeros_like(self.lora_xs_R[adapter_name])
 
+    def _plain_weight(self, purpose: str) -> Tensor:
+        """The base weight, out of its quantisation if it has one, in its own layout."""
+        try:
+            return self.get_base_weight().detach()
+        except (TypeError, NotImplementedError) as error:
+            raise UserError(f"{self.name}: its weight is needed for {purpose}; {error}") from error
+
     def _shifted_weight(self, adapter_name: str, sign: int) -> Tensor:
-        weight = self.get_base_layer().weight.data
+        weight = self._plain_weight("merging")
         delta = self.get_delta_weight(adapter_name).detach().to(weight.device)
         return (weight.float() + sign * delta).to(weight.dtype)
 

@@ -13,6 +13,7 @@ from peft.tuners.lora import LoraModel
 from peft.tuners.tuners_utils import BaseTuner
 from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
 from peft.utils.other import AuxiliaryTrainingWrapper
+from peft.utils.quantization_utils import get_quantization_kwargs
 from torch import Tensor, nn
 
 from lorasb.errors import UserError
@@ -59,7 +60,7 @@ class LoraXSModel(BaseTuner):  # type: ignore[misc]
         """
         config = self.peft_config[adapter_name]
         if state_dict is None:  # else its names say what is adapted
-            shapes = target_shapes(model, config)
+            shapes = target_shapes(model, config, quantized=True)
             for name, shape in shapes.items():
                 check_rank(name, config.of_layer(name).r, shape)
             config.check_patterns(shapes)
@@ -87,7 +88,9 @@ class LoraXSModel(BaseTuner):  # type: ignore[misc]
         if isinstance(target, LoraXSLayer):
             target.update_layer(adapter_name, own)
             return
-        layer = LoraXSLinear(target, current_key.replace(COMPILED, ""), adapter_name)
+        name = current_key.replace(COMPILED, "")
+        quantization = get_quantization_kwargs(self.model)
+        layer = LoraXSLinear(target, name, adapter_name, quantization)
         layer.update_layer(adapter_name, own)
         if isinstance(parent, nn.TransformerEncoderLayer):
             # its fast path reads weights past their layers, and is left to modules without hooks
@@ -210,7 +213,9 @@ class LoraXSModel(BaseTuner):  # type: ignore[misc]
             id(weight) for module in self.model.modules() for weight in module._parameters.values()
         )
         for name, layer in self.model.named_modules():
-            if isinstance(layer, LoraXSLayer) and owners[id(layer.get_base_layer().weight)] > 1:
+            if not isinstance(layer, LoraXSLayer) or layer.quantization_backend:
+                continue
+            if owners[id(layer.get_base_layer().weight)] > 1:
                 raise UserError(
                     f"{name}: its weight is tied to another layer's, which merging would change "
                     "too; load the base model with tie_word_embeddings=False, or use "
@@ -316,7 +321,7 @@ def _refuse_other_bases(stored: dict[str, Tensor], own: dict[str, Tensor]) -> No
 def _in_base_dtype(model: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """B and A in the dtype of their base weight, where that is half precision."""
     dtypes = {
-        f"{name}.": module.get_base_layer().weight.dtype
+        f"{name}.": module.base_dtype
         for name, module in model.named_modules()
         if isinstance(module, LoraXSLayer)
     }

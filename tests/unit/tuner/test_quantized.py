@@ -1,0 +1,163 @@
+"""Adapters on quantised bases. Each backend is skipped where it is not installed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import peft
+import pytest
+import torch
+from torch import Tensor, nn
+from transformers import (
+    BitsAndBytesConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    TorchAoConfig,
+)
+
+from lorasb import estimate_gradients, export_lora, initialize_lora_sb
+from lorasb.errors import UserError
+from lorasb.linalg.svd import truncated_svd
+from lorasb.tuner import LoraXSConfig, LoraXSLayer
+from tests.unit.tiny import LLAMA_TARGETS, sequences, train
+
+IDS = torch.stack(sequences(0, [8, 8, 8]))
+
+
+def torchao_int8() -> Any:
+    pytest.importorskip("torchao")
+    from torchao.quantization import Int8WeightOnlyConfig
+
+    return TorchAoConfig(Int8WeightOnlyConfig())
+
+
+def bitsandbytes_8() -> Any:
+    pytest.importorskip("bitsandbytes")
+    return BitsAndBytesConfig(load_in_8bit=True)
+
+
+def bitsandbytes_4() -> Any:
+    pytest.importorskip("bitsandbytes")
+    return BitsAndBytesConfig(load_in_4bit=True)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A model of one layer, wide enough for the blocks of four-bit weights."""
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 1}
+    config = LlamaConfig(
+        **sizes,
+        vocab_size=40,
+        num_attention_heads=4,
+        tie_word_embeddings=False,
+        initializer_range=0.2,
+    )
+    path = tmp_path_factory.mktemp("base")
+    LlamaForCausalLM(config).save_pretrained(path)
+    return path
+
+
+def load(folder: Path, quantization: Any = None) -> PreTrainedModel:
+    return LlamaForCausalLM.from_pretrained(
+        folder, quantization_config=quantization, dtype=torch.float32
+    )
+
+
+def layers(model: torch.nn.Module) -> dict[str, LoraXSLayer]:
+    return {m.name: m for m in model.modules() if isinstance(m, LoraXSLayer)}
+
+
+def logits(model: torch.nn.Module) -> Tensor:
+    with torch.no_grad():
+        return model.eval()(input_ids=IDS).logits.float()
+
+
+@pytest.mark.parametrize("quantization", [torchao_int8, bitsandbytes_8, bitsandbytes_4])
+def test_quantised_bases(quantization, folder, tmp_path):
+    """Both starts, training, files, merging, and export, as on the model as it was."""
+    settings = quantization()
+    gradients = estimate_gradients(
+        load(folder),
+        [{"input_ids": IDS, "labels": IDS}],
+        target_modules=LLAMA_TARGETS,
+        num_samples=3,
+    )
+    empty = LoraXSConfig(r=4, target_modules=LLAMA_TARGETS, init_weights="empty")
+    models = [peft.get_peft_model(base, empty) for base in (load(folder), load(folder, settings))]
+    for model in models:
+        initialize_lora_sb(model, gradients, 1e-2)
+    plain, model = models
+    for name, layer in layers(model).items():
+        of_plain = layers(plain)[name].matrices("default")
+        for value, expected in zip(layer.matrices("default"), of_plain, strict=True):
+            assert torch.equal(value, expected)
+
+    before = logits(model)
+    train(model, {"input_ids": IDS, "labels": IDS})
+    after = logits(model)
+    assert not torch.allclose(after, before, atol=0.1)
+    model.save_pretrained(tmp_path / "own")
+    loaded = peft.PeftModel.from_pretrained(load(folder, settings), tmp_path / "own")
+    assert torch.equal(logits(loaded), after)
+    export_lora(model, tmp_path / "lora")
+    lora = peft.PeftModel.from_pretrained(load(folder, settings), tmp_path / "lora")
+    # the same product in another order, on activations of which eight bits are kept
+    torch.testing.assert_close(logits(lora), after, atol=0.05, rtol=0.05)
+
+    layer = layers(model)["model.layers.0.mlp.down_proj"]
+    weight = layer.get_base_weight() + layer.get_delta_weight("default")
+    merged = model.merge_and_unload().model.layers[0].mlp.down_proj
+    again = LoraXSLayer(merged, "down_proj", "default", peft_keywords(model))
+    error = (again.get_base_weight() - weight).norm() / weight.norm()
+    # of eight bits less than one in a hundred, of four about one in ten
+    assert error < (0.15 if quantization is bitsandbytes_4 else 0.02)
+
+
+def peft_keywords(model: PreTrainedModel) -> dict[str, Any]:
+    from peft.utils.quantization_utils import get_quantization_kwargs
+
+    return get_quantization_kwargs(model)
+
+
+@pytest.mark.parametrize("quantization", [torchao_int8, bitsandbytes_8, bitsandbytes_4])
+def test_bases_of_lora_xs_are_those_of_the_weight_that_computes(quantization, folder):
+    settings = quantization()
+    model = peft.get_peft_model(
+        load(folder, settings), LoraXSConfig(r=4, target_modules=["q_proj"])
+    )
+    (layer,) = layers(model).values()
+    factors = truncated_svd(layer.get_base_weight(), 4)
+    assert torch.equal(layer.lora_xs_B["default"], factors.U)
+    original = truncated_svd(load(folder).model.layers[0].self_attn.q_proj.weight, 4)
+    # near those of the weight as it was: cosines of the angles between the two spaces
+    assert torch.linalg.svdvals(factors.U.T @ original.U).min() > 0.95
+
+
+def test_a_layer_that_is_no_linear_of_torch():
+    """HQQ's own; PEFT puts another in its place when it merges."""
+    hqq = pytest.importorskip("hqq.core.quantize")
+    torch.manual_seed(0)
+    settings = hqq.BaseQuantizeConfig(nbits=8, group_size=64)
+    base = hqq.HQQLinear(nn.Linear(64, 64), settings, compute_dtype=torch.float32, device="cpu")
+    model = peft.get_peft_model(nn.Sequential(base), LoraXSConfig(r=4, target_modules=["0"]))
+    x = torch.randn(3, 64)
+    model(x).sum().backward()
+    (R,) = (p for p in model.parameters() if p.requires_grad)
+    assert R.grad.any()
+    R.data.normal_()
+    after = model(x)
+    merged = model.merge_and_unload()(x)
+    assert not torch.allclose(base(x), after, atol=0.5)
+    # eight bits of the sum
+    torch.testing.assert_close(merged, after, atol=0.2, rtol=0.1)
+
+
+def test_gradients_are_not_estimated_on_quantised_weights(folder):
+    model = load(folder, torchao_int8())
+    with pytest.raises(UserError, match=r"q_proj: its weight is a .*load the model without quant"):
+        estimate_gradients(
+            model, [{"input_ids": IDS, "labels": IDS}], target_modules=["q_proj"], num_samples=3
+        )
