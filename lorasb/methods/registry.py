@@ -33,6 +33,7 @@ _METHODS = {
     "lora-sb-noise": "lora_sb_noise",
     "lora-xs": "lora_xs",
     "peft": "peft.method",
+    "runlora": "runlora",
     "sora": "sora",
     "xgblora": "xgblora",
 }
