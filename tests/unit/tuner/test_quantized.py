@@ -27,19 +27,19 @@ IDS = torch.stack(sequences(0, [8, 8, 8]))
 
 
 def torchao_int8() -> Any:
-    pytest.importorskip("torchao")
+    pytest.importorskip("torchao", reason="pip install 'lorasb[quantised]'")
     from torchao.quantization import Int8WeightOnlyConfig
 
     return TorchAoConfig(Int8WeightOnlyConfig())
 
 
 def bitsandbytes_8() -> Any:
-    pytest.importorskip("bitsandbytes")
+    pytest.importorskip("bitsandbytes", reason="pip install 'lorasb[quantised]'")
     return BitsAndBytesConfig(load_in_8bit=True)
 
 
 def bitsandbytes_4() -> Any:
-    pytest.importorskip("bitsandbytes")
+    pytest.importorskip("bitsandbytes", reason="pip install 'lorasb[quantised]'")
     return BitsAndBytesConfig(load_in_4bit=True)
 
 
