@@ -13,11 +13,6 @@ from lorasb.linalg.svd import Factors, one_pass_svd, truncated_svd
 ORTHONORMAL = 2e-6
 
 
-# columns are float64 until they are rounded: entries by 2^-24 of themselves, a product of two unit
-# columns by twice that, and never more than this
-ORTHONORMAL = 2e-6
-
-
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
