@@ -46,11 +46,50 @@ def check_rank(name: str, rank: int, shape: Sequence[int]) -> None:
         )
 
 
+def _computing_dtype(x: Tensor) -> torch.dtype:
+    """Of the adapter: that of autocast or of the activations."""
+    kind = x.device.type
+    if torch.is_autocast_enabled(kind):
+        return torch.get_autocast_dtype(kind)
+    # A = S V^T times activations leaves float16's range
+    return torch.float32 if x.dtype == torch.float16 else x.dtype
+
+
+def _linear(x: Tensor, weight: Tensor) -> Tensor:
+    """x W^T in the dtype of x."""
+    if weight.dtype == x.dtype:
+        return F.linear(x, weight)
+    product: Tensor = _CastLinear.apply(x, weight)  # type: ignore[no-untyped-call]
+    return product
+
+
+class _CastLinear(torch.autograd.Function):
+    """F.linear with a weight that is cast for the product alone: backward casts it once more."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        # a frozen weight needs no activations
+        ctx.save_for_backward(x if weight.requires_grad else None, weight)
+        return F.linear(x, weight.to(x.dtype))
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        x, weight = ctx.saved_tensors
+        (gradient,) = gradients
+        of_x = gradient @ weight.to(gradient.dtype) if ctx.needs_input_grad[0] else None
+        if not ctx.needs_input_grad[1]:
+            return of_x, None
+        # sums over all tokens in the weight's own precision
+        rows, columns = (side.flatten(0, -2).to(weight.dtype) for side in (gradient, x))
+        return of_x, rows.T @ columns
+
+
 class LoraXSLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
     """A linear layer with `lora_xs` adapters.
 
     R (r, r) is a float32 parameter, B (out, r) and A (r, in) are float32 buffers, whatever the
-    dtype of the base weight; if one is cast alone, the widest dtype of the three computes. The base
+    dtype of the base weight. Each is cast for its product to the dtype of autocast or of the
+    activations, in which the adapter computes; float16 activations are cast to float32. The base
     weight is changed by `merge` alone: the sum is computed in float32 and cast to the weight's
     dtype, so that `unmerge` restores it up to rounding. A quantised weight is taken out of its
     quantisation for that, and quantised anew.
@@ -252,10 +291,10 @@ class LoraXSLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
         """The output of s B R A."""
         if self.training and torch.is_grad_enabled():
             self._refuse_empty(adapter_name)
-        B, R, A = self.matrices(adapter_name)
-        hidden = F.linear(self.lora_xs_dropout[adapter_name](self._cast_input_dtype(x, A.dtype)), A)
-        hidden = self.scaling[adapter_name] * F.linear(hidden, R)
-        return F.linear(hidden, B)
+        x = self.lora_xs_dropout[adapter_name](self._cast_input_dtype(x, _computing_dtype(x)))
+        B, R, A = (part[adapter_name] for part in self._parts())
+        hidden = self.scaling[adapter_name] * _linear(_linear(x, A), R)
+        return _linear(hidden, B)
 
     def _mixed(self, x: Tensor, result: Tensor, adapter_names: Sequence[str]) -> Tensor:
         """`result` with each row's own update."""

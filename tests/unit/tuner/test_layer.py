@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers.pytorch_utils import Conv1D
 
 from lorasb.errors import UserError
@@ -261,12 +262,13 @@ def test_factors_stay_float32_on_low_precision_weights(dtype):
     assert layer.lora_xs_A["default"].dtype == layer.lora_xs_B["default"].dtype == torch.float32
     output = layer(x)
     assert output.dtype == dtype
-    expected = (
-        layer.get_base_layer()(x).double() + x.double() @ (dense(layer) - layer.weight.double()).T
-    )
-    # one rounding of the float32 sum to the low precision: half its spacing
+    update = x.double() @ (dense(layer) - layer.weight.double()).T
+    expected = layer.get_base_layer()(x).double() + update
+    # the sum is rounded to the low precision: half its spacing. float16 computes in float32,
+    # bfloat16 in itself: three products of a few terms, each rounded by 2^-9
     half = torch.finfo(dtype).eps / 2
-    torch.testing.assert_close(output.double(), expected, rtol=1.01 * half, atol=1e-5)
+    atol = 2**-6 * update.abs().max().item() if dtype == torch.bfloat16 else 1e-5
+    torch.testing.assert_close(output.double(), expected, rtol=1.01 * half, atol=atol)
     layer.merge()
     assert layer.weight.dtype == dtype
     # merged in float32 and rounded once
@@ -276,6 +278,73 @@ def test_factors_stay_float32_on_low_precision_weights(dtype):
 def merged_once(layer: LoraXSLayer) -> Tensor:
     weight = normal(OUT, IN, seed=1).to(layer.weight.dtype).float()
     return (weight + layer.get_delta_weight("default")).to(layer.weight.dtype)
+
+
+TOKENS = 64  # more than in and out features: what is of their size is the largest there is
+
+
+class Largest(TorchDispatchMode):
+    """Entries of the largest float32 tensor that an operation makes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.float32 = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        made = function(*args, **(kwargs or {}))
+        if isinstance(made, Tensor) and made.dtype == torch.float32:
+            self.float32 = max(self.float32, made.numel())
+        return made
+
+
+def low_precision(layer: LoraXSLayer, x: Tensor, *, autocast: bool) -> Tensor:
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        return layer(x)
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+@pytest.mark.parametrize("scaling", [1.0, 0.5])
+def test_gradients_in_low_precision_are_those_of_float64(autocast, scaling):
+    base = linear(dtype=torch.float32 if autocast else torch.bfloat16)
+    layer = trained(base, scaling=scaling)
+    x = normal(2, TOKENS, IN).to(base.weight.dtype).requires_grad_(True)
+    y = normal(2, TOKENS, OUT, seed=8)
+    (low_precision(layer, x, autocast=autocast).float() * y).sum().backward()
+    G = torch.einsum("bto,bti->oi", y.double(), x.detach().double())
+    B, _, A = matrices(layer)
+    R = layer.lora_xs_R["default"]
+    assert R.grad.dtype == torch.float32
+    for found, expected in (
+        (R.grad, scaling * B.T @ G @ A.T),
+        (x.grad, y.double() @ dense(layer)),
+    ):
+        # y and three products, each rounded by 2^-9
+        torch.testing.assert_close(
+            found.double(), expected, rtol=0, atol=2**-6 * expected.abs().max().item()
+        )
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_low_precision_keeps_the_small_vector_alone_for_backward(autocast, dropout):
+    base = linear(dtype=torch.float32 if autocast else torch.bfloat16).requires_grad_(False)
+    layer = trained(base, dropout=dropout).train()
+    own = {t.data_ptr() for t in (*layer.parameters(), *layer.buffers())}
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
+        output = low_precision(layer, normal(TOKENS, IN).to(layer.weight.dtype), autocast=autocast)
+    new = [t for t in kept if t.data_ptr() not in own]
+    assert [(t.shape, t.dtype) for t in new] == [((TOKENS, RANK), torch.bfloat16)]
+    assert output.requires_grad
+
+
+def test_nothing_of_the_size_of_the_activations_is_float32():
+    layer = trained(linear(dtype=torch.bfloat16))
+    x = normal(TOKENS, IN).bfloat16()
+    with Largest() as largest:
+        layer(x).backward(torch.ones(TOKENS, OUT, dtype=torch.bfloat16))
+    # A, B, R, and for R's gradient the two vectors of R's size for each token
+    assert largest.float32 <= TOKENS * RANK < min(x.numel(), TOKENS * OUT)
 
 
 def test_small_updates_survive_autocast():
