@@ -58,6 +58,7 @@ VERBS = {
     "check-exact-claims": Verb("stages.check_exact_claims", "claims that need no training run"),
     "plan": Verb("stages.plan", "cells, GPU hours, memory and disk of a study"),
     "publish": Verb("stages.publish", "release tables and figures in results/published"),
+    "bench": Verb("stages.bench", "time a start or a step beside PEFT's", computes=True),
     "count": Verb("stages.count", "closed-form parameter counts"),
     "export": Verb("stages.export", "a cell's adapter for others, with a model card"),
     "export-results": Verb("stages.export_results", "scores in lm-evaluation-harness's schema"),

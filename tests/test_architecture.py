@@ -36,6 +36,7 @@ FLOORS = [
 FACE = "__init__"
 LOOSE = 11  # modules that lie beside the packages
 STAGES_WITHOUT_RULE = {
+    "bench",
     "count",
     "export",
     "export-results",
