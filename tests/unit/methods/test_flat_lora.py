@@ -102,3 +102,25 @@ def test_a_step_of_two_passes_has_one_noise(tmp_path, monkeypatch):
     bert.run("flat-lora", tmp_path, {})
     assert bert.SETTINGS["gradient_accumulation"] == 2
     assert calls == ["add", "remove"] * bert.STEPS
+
+
+def test_outputs_and_a_quadratic_loss_have_the_variance_of_the_noise():
+    """With E x x^T = I, Var(eps x)_i = sigma^2 |W_i|^2; E L = L + sigma^2 |x|^2 |W|^2 / (2 n)."""
+    random, sigma, number = torch.Generator().manual_seed(8), 0.3, 4000
+    weight = torch.randn(3, 16, generator=random)
+    drawn = torch.stack([noise(weight, sigma, generator(i, "test")) for i in range(number)])
+    x = torch.randn(number, 16, generator=random)
+    outputs = torch.einsum("kij,kj->ki", drawn, x)
+    # a fourth moment of 3 (1 + 2 / 16) of the square: four standard errors
+    error = 4 * (2.4 / number) ** 0.5
+    torch.testing.assert_close(
+        outputs.var(dim=0), sigma**2 * weight.square().sum(dim=1), rtol=error, atol=0
+    )
+    one, target = x[0], torch.randn(3, generator=random)
+    plain = (weight @ one - target).square().sum() / 2
+    losses = ((weight + drawn) @ one - target).square().sum(dim=1) / 2
+    expected = plain + sigma**2 * one.square().sum() * weight.square().sum() / (2 * 16)
+    assert losses.mean() == pytest.approx(
+        expected.item(), abs=4 * float(losses.std()) / number**0.5
+    )
+    assert expected > plain + 4 * losses.std() / number**0.5  # so that noise is seen at all

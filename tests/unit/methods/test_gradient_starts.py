@@ -13,8 +13,10 @@ from torch import Tensor
 from lorasb.errors import UserError
 from lorasb.methods.lora_ga import LoraGA
 from lorasb.methods.lora_one import LoraOne
+from lorasb.methods.peft.moved_start import lora_layers
 from lorasb.models.layers import oriented_weight
-from lorasb.start.gradients import load_gradients, save_gradients
+from lorasb.seeding import seeded
+from lorasb.start.gradients import estimate_gradients, load_gradients, save_gradients
 from tests.contract.test_methods import LLAMA_TARGETS, RANK, context
 from tests.unit.tiny import tiny_llama
 
@@ -129,3 +131,56 @@ def test_a_gradient_of_that_rank_is_met_exactly(tmp_path):
     for name, gradient in low.items():
         change = layers[name].get_delta_weight("default").detach()
         close(change / change.norm(), -gradient / gradient.norm())
+
+
+def test_nothing_is_left_of_the_gradients_and_weights_differ_by_the_start_alone(tmp_path):
+    model = tiny_llama(0)
+    base = {name: value.clone() for name, value in model.state_dict().items()}
+    adapted = LoraGA(ALPHA, GAMMA).attach(model, context(model, LLAMA_TARGETS, tmp_path))
+    assert all(value.grad is None for value in adapted.parameters())
+    kept = {
+        name: value
+        for name, value in adapted.get_base_model().state_dict().items()
+        if ".lora_" not in name
+    }
+    for name, layer in lora_layers(adapted).items():
+        A, B = factors(layer)
+        left = kept.pop(f"{name}.base_layer.weight").double()
+        close(base.pop(f"{name}.weight").double() - left, S * B @ A)
+    assert kept.keys() == base.keys()
+    assert all(torch.equal(kept[name], value) for name, value in base.items())
+
+
+def test_lora_one_lowers_the_loss_of_the_samples(tmp_path):
+    ids = torch.randint(5, 40, (4, 9), generator=torch.Generator().manual_seed(6))
+    batch = {"input_ids": ids, "labels": ids}
+    model = tiny_llama(0)
+    told = context(model, LLAMA_TARGETS, tmp_path)
+    before = model.eval()(**batch).loss
+    gradients = estimate_gradients(model, [batch], target_modules=LLAMA_TARGETS, num_samples=4)
+    save_gradients(gradients, told.inputs["gradient"])
+    adapted = LoraOne(128.0, LORA).attach(model, told).eval()
+    assert adapted(**batch).loss < before - 1e-4  # above float32's rounding of a loss of size 4
+
+
+def test_a_randomised_svd_has_the_directions_of_lora_one(tmp_path):
+    """As the authors decompose, with 16 iterations, of a gradient with a gap behind the rank."""
+    random = torch.Generator().manual_seed(2)
+    model = tiny_llama(0)
+    told = context(model, LLAMA_TARGETS, tmp_path)
+    gapped = {}
+    for name, gradient in load_gradients(told.inputs["gradient"]).items():
+        U, _, V = torch.linalg.svd(gradient, full_matrices=False)
+        values = torch.where(torch.arange(len(V)) < RANK, 5.0, 0.1)
+        values[:RANK] += torch.arange(RANK).flip(0)
+        gapped[name] = U * values @ V
+    save_gradients(gapped, told.inputs["gradient"])
+    layers = lora_layers(LoraOne(GAMMA, LORA).attach(model, told))
+    for name, gradient in gapped.items():
+        with seeded(random):
+            U, _, V = torch.svd_lowrank(gradient, q=RANK + 2, niter=16)
+        A, B = factors(layers[name])
+        for exact, found in ((A.T, V), (B, U)):
+            basis, _ = torch.linalg.qr(exact)
+            cosines = torch.linalg.svdvals(basis.T @ found[:, :RANK].double())
+            assert cosines.min() > 1 - 1e-6 / 2  # angles below 1e-3

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from lorasb.methods.peft.moved_start import lora_layers
 from lorasb.methods.registry import make_method, make_variant
@@ -87,6 +88,10 @@ def test_ranks_whose_gates_are_zero_are_cut_and_change_nothing(tmp_path, gone):
     left = lora_layers(loaded)["model.layers.0.mlp.down_proj"]
     assert left.lora_A["default"].weight.shape == (max(RANK - gone, 1), 24)
     assert left.scaling["default"] == pytest.approx(layer.scaling["default"])
+    # r' (m + n), also where m and n differ; one rank is kept where all gates are zero
+    saved = load_file(tmp_path / "adapter/adapter_model.safetensors")
+    found = sum(value.numel() for key, value in saved.items() if ".0.mlp.down_proj." in key)
+    assert found == max(RANK - gone, 1) * (16 + 24)
     others = [one for name, one in lora_layers(loaded).items() if one is not left]
     assert {len(one.lora_A["default"].weight) for one in others} == {RANK}
 
