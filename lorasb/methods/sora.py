@@ -30,8 +30,10 @@ class SoRA(PeftMethod):
     the step's learning rate (`tau_scale: lr`, the paper's) or `lambda` itself (`fixed`). The
     authors' code (`threshold: official`) zeroes what is below 2 tau. A rank whose gate is zero may
     return; those that are zero at the end are not saved, and other gates are multiplied into A.
+    With `stages` above 1, the authors' sparsifying schedule: in stage i of so many equal ones,
+    `lambda` is multiplied by i / `stages`.
 
-    Arguments: `options` of PEFT's `LoraConfig`, and the three above.
+    Arguments: `options` of PEFT's `LoraConfig`, and the four above.
     """
 
     keys: ClassVar = {
@@ -39,6 +41,7 @@ class SoRA(PeftMethod):
         "lambda": {"type": "number", "minimum": 0},
         "threshold": {"enum": ["soft", "official"], "default": "soft"},
         "tau_scale": {"enum": ["lr", "fixed"], "default": "lr"},
+        "stages": {"type": "integer", "minimum": 1, "default": 1},
     }
 
     def __init__(self, options: dict[str, Any], **arguments: Any) -> None:
@@ -46,6 +49,7 @@ class SoRA(PeftMethod):
         self.size: float = arguments["lambda"]
         self.threshold: Threshold = arguments.get("threshold", "soft")
         self.tau_scale: TauScale = arguments.get("tau_scale", "lr")
+        self.stages: int = arguments.get("stages", 1)
 
     def wrap(self, model: PreTrainedModel, context: Context) -> Network:
         """LoRA whose A is read as diag(g) A."""
@@ -64,10 +68,9 @@ class SoRA(PeftMethod):
         """The proximal step."""
         from lorasb.methods.sora_gate import Proximal
 
-        return [
-            *super().hooks(model),
-            Proximal(model, self.size, self.threshold, by_rate=self.tau_scale == "lr"),
-        ]
+        by_rate = self.tau_scale == "lr"
+        proximal = Proximal(model, self.size, self.threshold, self.stages, by_rate=by_rate)
+        return [*super().hooks(model), proximal]
 
     def save(self, model: Network, folder: Path) -> None:
         """Write plain LoRA with the ranks whose gates are not zero; one of zeros if all are."""

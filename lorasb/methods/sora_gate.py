@@ -25,15 +25,20 @@ class Gate(nn.Module):
 class Proximal(StepHook):
     """Shrinks gates after each step of the optimiser."""
 
-    def __init__(self, model: nn.Module, size: float, threshold: str, *, by_rate: bool) -> None:
+    def __init__(
+        self, model: nn.Module, size: float, threshold: str, stages: int, *, by_rate: bool
+    ) -> None:
         self.gates = [module.gate for module in model.modules() if isinstance(module, Gate)]
         self.size, self.threshold, self.by_rate = size, threshold, by_rate
+        self.stages = stages
 
     def on_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """g <- T(g)."""
         rate = kwargs["optimizer"].param_groups[0]["lr"] if self.by_rate else 1.0
+        stage = self.stages * state.global_step // state.max_steps + 1
+        tau = rate * self.size * (stage / self.stages)
         for gate in self.gates:
-            gate.data.copy_(shrunk(gate.data, rate * self.size, self.threshold))
+            gate.data.copy_(shrunk(gate.data, tau, self.threshold))
 
 
 def shrunk(values: Tensor, tau: float, threshold: str) -> Tensor:

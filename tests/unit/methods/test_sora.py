@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from lorasb.methods.peft.moved_start import lora_layers
 from lorasb.methods.registry import make_method, make_variant
-from lorasb.methods.sora_gate import Proximal, shrunk
+from lorasb.methods.sora_gate import Gate, Proximal, shrunk
 from tests.contract.test_methods import LLAMA_TARGETS, RANK, attached, context, logits, step
 from tests.unit.tiny import tiny_llama
 
@@ -57,9 +57,22 @@ def test_the_step_shrinks_by_the_rate_or_by_itself(tmp_path, tau_scale, tau):
     assert isinstance(hook, Proximal)
     before = [gate.detach().clone() for gate in hook.gates]
     optimizer: Any = SimpleNamespace(param_groups=[{"lr": 0.1}])
-    hook.on_optimizer_step(None, None, None, optimizer=optimizer)
+    state = SimpleNamespace(global_step=3, max_steps=10)
+    hook.on_optimizer_step(None, state, None, optimizer=optimizer)
     for gate, old in zip(hook.gates, before, strict=True):
         torch.testing.assert_close(gate.detach(), shrunk(old, tau, "soft"))
+
+
+def test_the_schedule_raises_the_threshold_in_equal_stages():
+    gate = Gate(torch.ones(2, 3))
+    hook = Proximal(gate, 0.4, "soft", 4, by_rate=False)
+    found = []
+    for number in range(10):
+        gate.gate.data.fill_(1.0)
+        state = SimpleNamespace(global_step=number, max_steps=10)
+        hook.on_optimizer_step(None, state, None, optimizer=None)
+        found.append(round(1 - gate.gate[0].item(), 4))
+    assert found == [0.1, 0.1, 0.1, 0.2, 0.2, 0.3, 0.3, 0.3, 0.4, 0.4]
 
 
 def test_with_gates_of_one_that_stay_it_is_lora(tmp_path):
