@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -239,3 +240,53 @@ def test_other_adapters_are_refused(tmp_path: Path):
     with pytest.raises(UserError, match="no lora_xs adapter 'other'"):
         export_lora(trained(tiny_llama(0), ["q_proj"]), tmp_path, "other")
     assert not list(tmp_path.iterdir())
+
+
+def test_an_adapter_by_transformers_own_door_is_exported(tmp_path):
+    native = tiny_llama(0)
+    native.add_adapter(LoraXSConfig(r=4, target_modules=LLAMA_TARGETS))
+    train(native, {"input_ids": IDS, "labels": IDS})
+    export_lora(native.eval(), tmp_path)
+    assert_same_model(peft.PeftModel.from_pretrained(tiny_llama(0), tmp_path), native)
+    with pytest.raises(UserError, match="no lora_xs adapter"):
+        export_lora(tiny_llama(0), tmp_path)
+
+
+@pytest.mark.parametrize(("dtype", "share"), [(torch.bfloat16, 2**-8), (torch.float16, 2**-11)])
+def test_half_precision_on_request(dtype, share, tmp_path):
+    model = trained(tiny_llama(0), LLAMA_TARGETS)
+    export_lora(model, tmp_path / "half", dtype=dtype)
+    export_lora(model, tmp_path / "whole")
+    half, whole = (
+        load_file(tmp_path / name / "adapter_model.safetensors") for name in ("half", "whole")
+    )
+    for name, value in whole.items():
+        assert half[name].dtype == dtype
+        # the smallest float16 above zero; rounding to the nearest
+        assert ((half[name].float() - value).abs() <= share * value.abs() + 6e-8).all()
+    with pytest.raises(UserError, match=r"dtype torch\.int8; it should be float32"):
+        export_lora(model, tmp_path, dtype=torch.int8)
+
+
+def test_servers_find_what_they_read(tmp_path):
+    """vLLM, SGLang and llama.cpp: pairs of matrices by name, one scaling, nothing else."""
+    model = trained(tiny_llama(0), LLAMA_TARGETS, rank_pattern={"v_proj": 2})
+    export_lora(model, tmp_path)
+    modules = dict(tiny_llama(0).named_modules())
+    ranks = {}
+    for key, value in load_file(tmp_path / "adapter_model.safetensors").items():
+        found = re.fullmatch(r"base_model\.model\.(.+)\.lora_([AB])\.weight", key)
+        module = modules[found[1]]
+        if found[2] == "A":
+            assert value.shape[1] == module.in_features
+            ranks[found[1]] = len(value)
+        else:
+            assert value.shape == (module.out_features, ranks[found[1]])
+    config = json.loads((tmp_path / "adapter_config.json").read_text())
+    # they take lora_alpha / r for all layers, and room for the largest rank
+    assert config["lora_alpha"] == config["r"] == max(ranks.values())
+    assert set(config["target_modules"]) == {name.rpartition(".")[2] for name in ranks}
+    assert config["peft_type"] == "LORA"
+    for key in ("use_dora", "modules_to_save", "use_rslora"):
+        assert not config.get(key)
+    assert config.get("bias", "none") == "none"
