@@ -28,7 +28,7 @@ FLOORS = [
     {"methods"},
     {"study", "claims"},
     {"training", "evaluation"},
-    {"probes", "tidy"},
+    {"probes", "tidy", "integrations"},
     {"stages"},
     {"__main__"},
 ]

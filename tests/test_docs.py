@@ -25,7 +25,7 @@ def test_peft_page_runs_and_its_adapters_agree(
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
     blocks = BLOCK.findall((ROOT / "docs" / "peft.md").read_text(encoding="utf-8"))
-    assert len(blocks) == 7
+    assert len(blocks) == 8
     with torch.random.fork_rng(devices=[]):
         for block in blocks:
             exec(block, names)

@@ -1,0 +1,1 @@
+"""LoRA-SB in trainers of other libraries."""
