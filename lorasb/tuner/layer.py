@@ -34,6 +34,8 @@ EMPTY = (
     "adapter '{name}' is empty and can learn nothing: call lorasb.initialize_lora_sb first, "
     'or make it without init_weights="empty" and inference_mode'
 )
+# of fingerprints, relative: about by how much an update may be off
+TOLERANCE = 1e-3
 R_STD = 1e-5  # of R's first values in LoRA-XS (arXiv 2405.17604)
 
 
@@ -108,7 +110,7 @@ class LoraXSLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
 
     adapter_layer_names = ("lora_xs_R",)
     other_param_names = (
-        *("lora_xs_A", "lora_xs_B", "lora_xs_dropout"),
+        *("lora_xs_A", "lora_xs_B", "lora_xs_dropout", "lora_xs_fingerprint"),
         *("r", "scaling", "start_scaling", "start_R"),
     )
     cast_input_dtype_enabled = True
@@ -133,6 +135,8 @@ class LoraXSLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
         self.lora_xs_A = BufferDict(persistent=True)
         self.lora_xs_B = BufferDict(persistent=True)
         self.lora_xs_dropout = nn.ModuleDict()
+        # of a file without bases, where transformers' own loader puts it; before that, NaN
+        self.lora_xs_fingerprint = BufferDict(persistent=True)
         self.r: dict[str, int] = {}
         self.scaling: dict[str, float] = {}
         self.start_scaling: dict[str, float] = {}  # the configuration's
@@ -169,6 +173,8 @@ class LoraXSLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
         if config.inference_mode:
             for matrices in loaded_next:
                 matrices[adapter_name].awaited = adapter_name
+            if not config.stores_bases:
+                self.lora_xs_fingerprint[adapter_name] = torch.full((2, config.r), torch.nan)
         self.set_adapter(self.active_adapters, inference_mode=config.inference_mode)
 
     def matrices(self, adapter_name: str) -> tuple[Tensor, Tensor, Tensor]:
@@ -353,7 +359,8 @@ class LoraXSLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
         Raises
         ------
         UserError
-            If the file lacked a tensor of this layer: transformers itself goes on without it.
+            If the file lacked a tensor of this layer, with which transformers itself goes on, or is
+            of an adapter with other bases.
         """
         for letter, matrices in zip("BRA", self._parts(), strict=True):
             for matrix in matrices.values():
@@ -363,7 +370,27 @@ class LoraXSLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
                         f"lora_xs_{letter}; it belongs to another model or configuration, or was "
                         "written by a save that failed"
                     )
+        for adapter_name, stored in self.lora_xs_fingerprint.items():
+            if stored.isfinite().all():
+                self.refuse_other_bases(adapter_name, stored)
         return super().requires_grad_(requires_grad)
+
+    def refuse_other_bases(self, adapter_name: str, stored: Tensor) -> None:
+        """Compare the fingerprint of a file with that of the bases that are here.
+
+        Raises
+        ------
+        UserError
+            If they differ.
+        """
+        stored = stored.float().cpu()
+        away = ((self.fingerprint(adapter_name) - stored).norm() / stored.norm()).item()
+        if away > TOLERANCE:
+            raise UserError(
+                f"{self.name}: the bases that were computed from this model's weight are not those "
+                f"that the adapter was trained with ({away:.0e} away); load the base model with "
+                "the weights and the dtype of training, or save with save_bases=True"
+            )
 
     def fingerprint(self, adapter_name: str) -> Tensor:
         """(2, r), float32: B^T p and A q for random unit p and q that are always the same.

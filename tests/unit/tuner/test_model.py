@@ -226,6 +226,19 @@ def test_transformers_own_loader(part, save_bases, tmp_path):
         plain.load_adapter(tmp_path)
 
 
+def test_transformers_own_loader_refuses_other_bases(tmp_path):
+    model = trained()
+    saved(model, tmp_path)
+    same = tiny_llama(0)
+    same.load_adapter(tmp_path)
+    assert torch.equal(logits(same), logits(model))
+    with pytest.raises(UserError, match=r"proj: the bases .* are not those .* trained with"):
+        tiny_llama(1).load_adapter(tmp_path)
+    same.save_pretrained(tmp_path / "again")
+    again = peft.PeftModel.from_pretrained(tiny_llama(0), tmp_path / "again")
+    assert torch.equal(logits(again), logits(model))
+
+
 def test_an_injection_that_fails_leaves_nothing_behind():
     base = tiny_llama(0)
     base.model.layers[1].self_attn.v_proj.weight.data[0, 0] = float("nan")
