@@ -7,6 +7,7 @@ Shapes are (out, in) = (m, n) of the adapted weights; r is the rank.
 | full    | all weights  | all weights     |
 | lora    | r (m + n)    | r (m + n)       |
 | dora    | r (m + n) + m| r (m + n) + m   |
+| boft    | r n + m      | r n + m         |
 | pissa   | r (m + n)    | 2 r (m + n)     |
 | lora-fa | r m          | r (m + n)       |
 | mica    | r n          | r (m + n)       |
@@ -90,6 +91,23 @@ def dora(shapes: Shapes, rank: int) -> Counts:
     return Counts(trainable=trained, stored=trained)
 
 
+def boft(shapes: Shapes, rank: int) -> Counts:
+    """BOFT (arXiv 2311.06243), one butterfly factor: n / r blocks (r, r), a length an output.
+
+    Not counted in the tuner, which makes n x n numbers for each weight.
+
+    Raises
+    ------
+    UserError
+        If the rank does not divide an n.
+    """
+    for name, (m, n) in shapes.items():
+        if rank < 1 or n % rank:
+            raise UserError(f"rank {rank}: the blocks of '{name}' ({m} x {n}) divide its inputs")
+    trained = sum(rank * n + m for m, n in shapes.values())
+    return Counts(trainable=trained, stored=trained)
+
+
 def pissa(shapes: Shapes, rank: int) -> Counts:
     """PiSSA (arXiv 2404.02948): A and B trained, their starts kept beside them."""
     counts = lora(shapes, rank)
@@ -135,6 +153,7 @@ def lora_sb(shapes: Shapes, rank: int) -> Counts:
 
 
 FAMILIES: dict[str, Callable[[Shapes, int], Counts]] = {
+    "boft": boft,
     "dora": dora,
     "lora": lora,
     "lora-fa": lora_fa,

@@ -26,6 +26,14 @@ def test_what_is_built_has_the_closed_form(family):
     assert (found.trainable, found.stored) == (expected.trainable, expected.stored)
 
 
+def test_blocks_of_boft_have_the_closed_form():
+    found = built("BOFTConfig", boft_block_size="rank").count(SHAPES, 4, 0)
+    expected = counts.boft(SHAPES, 4)
+    assert (found.trainable, found.stored) == (expected.trainable, expected.stored)
+    with pytest.raises(UserError, match=r"rank 3: the blocks of 'model.layers.0.q' \(6 x 4\)"):
+        counts.boft(SHAPES, 3)
+
+
 @pytest.mark.parametrize(
     ("variant", "trained"),
     [
