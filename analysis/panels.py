@@ -18,7 +18,10 @@ from analysis.tidy import rows
 
 COLUMNS = 3  # panels beside each other
 LEGEND = 1.9  # inches, width of the legend beside the panels
+LONGER = 2.3  # inches, width of each further column of a legend that is longer than the figure
+LINE = 0.19  # inches, height of a line of the legend
 DODGE = 3.0  # points between methods with the same x, so that their bars can be seen
+WIDEST = 30.0  # points that methods with the same x take together, however many they are
 
 Panels = dict[Any, Axes]
 
@@ -103,8 +106,17 @@ def legend(figure: Figure, labels: Iterable[str], title: str) -> None:
             found.setdefault(name, handle)
     drawn = [name for name in labels if name in found]
     if drawn:
-        handles = [found[name] for name in drawn]
-        figure.legend(handles, drawn, title=title, loc="outside right center", alignment="left")
+        width, height = figure.get_size_inches()
+        columns = ceil(len(drawn) / int(height / LINE - 3))  # title and margins
+        figure.set_size_inches(width + LONGER * (columns - 1), height)
+        figure.legend(
+            [found[name] for name in drawn],
+            drawn,
+            title=title,
+            loc="outside right center",
+            alignment="left",
+            ncols=columns,
+        )
 
 
 def seeds_text(counts: Iterable[int], spread: str) -> str:

@@ -81,10 +81,9 @@ def _shifts(part: pd.DataFrame, cost: str, names: Names) -> dict[str, float]:
     """Points by which to shift each variant that has a cost in common with another."""
     shared = part[part.duplicated(cost, keep=False) & (part[cost] > 0)]
     variants = names.ordered(shared["variant"])
-    return {
-        name: panels.DODGE * (place - (len(variants) - 1) / 2)
-        for place, name in enumerate(variants)
-    }
+    middle = (len(variants) - 1) / 2
+    step = min(panels.DODGE, panels.WIDEST / max(1.0, 2 * middle))
+    return {name: step * (place - middle) for place, name in enumerate(variants)}
 
 
 def _room(shifts: Iterable[float]) -> float:

@@ -56,12 +56,16 @@ def test_every_point_and_bar_lies_inside_the_axes(tables, draw, cost):
             assert bottom < ends.min() <= ends.max() < top
 
 
-def test_many_methods_of_one_cost_lie_inside_the_axes():
-    twins = [(f"lora-sb-n{number}", 16, 7_168, 7_168, 0.8, 0.01) for number in range(12)]
+def test_many_methods_of_one_cost_lie_inside_the_axes_and_their_legend_inside_the_figure():
+    twins = [(f"lora-sb-n{number}", 16, 7_168, 7_168, 0.8, 0.01) for number in range(40)]
     figure = score_vs_trainable.draw(make_tables(methods=[*METHODS, *twins]).runs, NAMES)
     figure.draw_without_rendering()
+    box, whole = figure.legends[0].get_window_extent(), figure.bbox
+    assert whole.x0 <= box.x0 < box.x1 <= whole.x1
+    assert whole.y0 <= box.y0 < box.y1 <= whole.y1
     for axes in figure.axes:
         left, right = axes.bbox.x0, axes.bbox.x1
+        assert box.x0 >= right
         for container in axes.containers:
             line = container.lines[0]
             places = line.get_transform().transform(line.get_xydata())[:, 0]
