@@ -307,8 +307,8 @@ def test_jobs_ask_for_what_the_closed_forms_say(fresh, gpu, arguments):
 def test_the_cluster_gives_gpus_to_the_rules_that_use_one():
     given = yaml.safe_load((ROOT / "profiles/slurm/profile.yaml").read_text())["set-resources"]
     using = {rule for rule, needs in expected(gpu=True).items() if any(gpu for _, gpu in needs)}
-    # which a study without snapshots does not use
-    using |= {"probe_directions", "train_and_predict"}
+    # which this study does not use
+    using |= {"estimate_activations", "probe_directions", "train_and_predict"}
     assert {rule for rule, own in given.items() if own.get("gpu")} == using
 
 
