@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lorasb.linalg.svd import gram_svd
+
 Bases = tuple[Tensor, Tensor]  # (out, r) and (in, r), orthonormal columns
 
 
@@ -83,22 +85,20 @@ def singular_values(matrix: Tensor) -> Tensor:
 
     Of the Gram matrix of the smaller side: where the matrix is long, in a third of an SVD's time.
     """
-    return torch.linalg.eigvalsh(_gram(matrix)).flip(0).clamp(min=0).sqrt()
+    wide = _wide(matrix).double()
+    return torch.linalg.eigvalsh(wide @ wide.T).flip(0).clamp(min=0).sqrt()
 
 
 def leading_subspaces(matrix: Tensor, rank: int) -> tuple[Tensor, Bases]:
     """`singular_values`, and the singular vectors of the first `rank`, float64."""
-    values, vectors = torch.linalg.eigh(_gram(matrix))
-    short = vectors[:, -rank:].flip(1)
-    wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
+    wide = _wide(matrix)
+    values, short = gram_svd(wide, rank)
     long = torch.linalg.qr(wide.T.double() @ short)[0]
-    bases = (short, long) if wide is matrix else (long, short)
-    return values.flip(0).clamp(min=0).sqrt(), bases
+    return values, (short, long) if wide is matrix else (long, short)
 
 
-def _gram(matrix: Tensor) -> Tensor:
-    matrix = matrix.double()
-    return matrix @ matrix.T if matrix.shape[0] <= matrix.shape[1] else matrix.T @ matrix
+def _wide(matrix: Tensor) -> Tensor:
+    return matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
 
 
 def principal_angles(first: Tensor, second: Tensor) -> Angles:

@@ -97,7 +97,7 @@ def truncated_svd(
     short = matrix if rows <= columns else matrix.T
     size = rank + oversampling
     if len(short) <= max(exact_below, BLOCKS * size):
-        basis = _gram_basis(short, rank)
+        _, basis = gram_svd(short, rank)
     else:
         basis = _krylov_basis(short, rank, size, tolerance, generator)
     left, S, right = _triplets(short, basis)
@@ -147,11 +147,14 @@ def _check(matrix: Tensor, rank: int) -> None:
         raise UserError("SVD of a matrix with values that are not finite")
 
 
-def _gram_basis(matrix: Tensor, rank: int) -> Tensor:
-    """The top left singular vectors of a wide matrix, (m, r), float64."""
+def gram_svd(matrix: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+    """All singular values of a wide matrix (m, n), and its top left singular vectors (m, r).
+
+    Float64, of the Gram matrix; values do not increase.
+    """
     wide = matrix.double()
-    _, vectors = torch.linalg.eigh(wide @ wide.T)  # ascending
-    return vectors[:, -rank:].flip(1)
+    values, vectors = torch.linalg.eigh(wide @ wide.T)  # ascending
+    return values.flip(0).clamp(min=0).sqrt(), vectors[:, -rank:].flip(1)
 
 
 def _krylov_basis(
