@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
     from lorasb.start.activations import Moments
 
-INIT = "corda"
 Mode = Literal["ipm", "kpm"]
 
 
@@ -27,25 +26,13 @@ class CorDA(PeftMethod):
     Arguments: `mode`, and `options` of PEFT's `LoraConfig`.
     """
 
+    init = "corda"
     needs: ClassVar[frozenset[str]] = frozenset({"activations"})
     keys: ClassVar = {"options": {"type": "object"}, "mode": {"enum": ["ipm", "kpm"]}}
 
     def __init__(self, options: dict[str, Any], mode: Mode) -> None:
         super().__init__(config="LoraConfig", options=options, counts="pissa")
         self.mode: Mode = mode
-
-    def peft_config(self, context: Context) -> LoraConfig:
-        """LoRA with PEFT's start of this name."""
-        config = super().peft_config(context)
-        config.init_lora_weights = INIT
-        return config
-
-    @property
-    def moves_start(self) -> bool:
-        """It is taken out of the base weight."""
-        from lorasb.methods.peft.moved_start import starts_in_weight
-
-        return starts_in_weight({**self.options, "init_lora_weights": INIT})
 
     def wrap(self, model: PreTrainedModel, context: Context) -> Network:
         """LoRA at the start above, which is taken out of the weights."""

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     from lorasb.methods.counts import Counts
 
-INIT = "lora_ga"
-
 
 class PeftLoraGA(PeftMethod):
     """W = (W0 - s B0 A0) + s B A with A0 = V_{1:r}^T, B0 = c U_{r+1:2r} S_{r+1:2r}.
@@ -26,6 +24,7 @@ class PeftLoraGA(PeftMethod):
     Arguments: `gamma`, and `options` of PEFT's `LoraConfig`.
     """
 
+    init = "lora_ga"
     needs: ClassVar[frozenset[str]] = frozenset({"gradient"})
     keys: ClassVar = {
         "options": {"type": "object"},
@@ -41,16 +40,8 @@ class PeftLoraGA(PeftMethod):
         from peft import LoraGAConfig
 
         config = super().peft_config(context)
-        config.init_lora_weights = INIT
         config.lora_ga_config = LoraGAConfig(stable_gamma=self.gamma)
         return config
-
-    @property
-    def moves_start(self) -> bool:
-        """It is taken out of the base weight."""
-        from lorasb.methods.peft.moved_start import starts_in_weight
-
-        return starts_in_weight({**self.options, "init_lora_weights": INIT})
 
     def wrap(self, model: PreTrainedModel, context: Context) -> Network:
         """LoRA at the start above, which is taken out of the weights."""

@@ -23,9 +23,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from lorasb.methods.method import Network
-from lorasb.methods.peft.moved_start import lora_layers
-
-ADAPTER = "default"
+from lorasb.methods.peft.moved_start import ADAPTER, lora_layers
 
 
 def forward_operations(b: int, m: int, n: int, r: int, *, merged: bool) -> int:

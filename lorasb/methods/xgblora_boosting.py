@@ -13,10 +13,8 @@ from torch import Tensor
 
 from lorasb.methods.hooks import StepHook
 from lorasb.methods.method import Network
-from lorasb.methods.peft.moved_start import lora_layers
+from lorasb.methods.peft.moved_start import ADAPTER, lora_layers
 from lorasb.seeding import generator
-
-ADAPTER = "default"
 
 
 class Boosting(StepHook):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import sys
 import time
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 import pandas as pd
@@ -79,16 +79,16 @@ def _step(model: Any, batch: dict[str, Tensor], rank: int) -> dict[str, Action]:
     from lorasb.tuner import LoraXSConfig
 
     options: dict[str, Any] = {"r": rank, "target_modules": TARGETS}
-    frozen = copy.deepcopy(model).requires_grad_(False)
+    frozen = deepcopy(model).requires_grad_(False)
     frozen.enable_input_require_grads()
     ours = LoraXSConfig(**options)
     return {
         "frozen base": _trains(frozen, batch),
-        "R between frozen factors": _trains(peft.get_peft_model(_copy(model), ours), batch),
+        "R between frozen factors": _trains(peft.get_peft_model(deepcopy(model), ours), batch),
         "PEFT's LoRA": _trains(
-            peft.get_peft_model(_copy(model), peft.LoraConfig(**options)), batch
+            peft.get_peft_model(deepcopy(model), peft.LoraConfig(**options)), batch
         ),
-        "full fine-tuning": _trains(_copy(model), batch),
+        "full fine-tuning": _trains(deepcopy(model), batch),
     }
 
 
@@ -114,7 +114,7 @@ def _start(model: Any, batch: dict[str, Tensor], rank: int) -> dict[str, Action]
     from lorasb.start.fill import initialize_lora_sb
     from lorasb.tuner import LoraXSConfig
 
-    plain, ours, theirs = (_copy(model) for _ in range(3))
+    plain, ours = deepcopy(model), deepcopy(model)
     options: dict[str, Any] = {"r": rank, "target_modules": TARGETS}
 
     def floor() -> None:
@@ -134,7 +134,7 @@ def _start(model: Any, batch: dict[str, Tensor], rank: int) -> dict[str, Action]
     def start_lora_ga() -> None:
         ga = peft.LoraGAConfig()
         config = peft.LoraConfig(**options, init_lora_weights="lora_ga", lora_ga_config=ga)
-        fresh = _copy(theirs)
+        fresh = deepcopy(model)
 
         def estimate() -> None:
             fresh(**batch).loss.backward()
@@ -147,10 +147,6 @@ def _start(model: Any, batch: dict[str, Tensor], rank: int) -> dict[str, Action]
         "estimate, decompose, fill": start,
         "PEFT's LoRA-GA": start_lora_ga,
     }
-
-
-def _copy(model: Any) -> Any:
-    return copy.deepcopy(model)
 
 
 def _llama(hidden: int, layers: int) -> Any:

@@ -47,6 +47,8 @@ class PeftMethod(Method):
         "counts": {"enum": [*FAMILIES, BUILT]},
         "optimizer": {"type": "object", "default": {}},
     }
+    # PEFT's name of a start that the method makes of data, which the options cannot name
+    init: ClassVar[str | None] = None
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
@@ -73,9 +75,12 @@ class PeftMethod(Method):
         values = {RANK: context.rank, SEED: seed, STEPS: context.steps}
         options = with_values(self.options, values)
         try:
-            return getattr(peft, name)(**shared_options(context), **options)
+            config = getattr(peft, name)(**shared_options(context), **options)
         except (TypeError, ValueError) as error:
             raise UserError(f"arguments.options: {name}: {error}") from error
+        if self.init:
+            config.init_lora_weights = self.init
+        return config
 
     def attach(self, model: PreTrainedModel, context: Context) -> Network:
         """Wrap the model; what the tuner draws at random comes from the cell's seed.
@@ -123,7 +128,8 @@ class PeftMethod(Method):
         """Whether the start of A and B is taken out of the base weight."""
         from lorasb.methods.peft.moved_start import starts_in_weight
 
-        return starts_in_weight(self.options)
+        named = {"init_lora_weights": self.init} if self.init else {}
+        return starts_in_weight(self.options | named)
 
     def optimizer(
         self, model: Network, learning_rate: float, weight_decay: float
