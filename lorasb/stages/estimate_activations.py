@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from lorasb.errors import UserError
-from lorasb.files import write_json
-from lorasb.machine import measured
-from lorasb.records import Inputs, alone, write_record
+from lorasb.records import Inputs
+from lorasb.start.activations import Activations, save_activations
 from lorasb.start.activations import estimate_activations as estimate
-from lorasb.start.activations import save_activations
+from lorasb.start.write import write_start
 from lorasb.study.hashes import activations_hash
-from lorasb.study.paths import ACTIVATIONS, DATA
+from lorasb.study.paths import DATA, STARTS
 from lorasb.study.study import Study
 from lorasb.tasks.collate import Collator
 from lorasb.tasks.prepare import read_split
@@ -32,20 +31,16 @@ def estimate_activations(study: str, model: str, task: str, samples: int, seed: 
         raise UserError(f"{task}: {len(rows)} training rows for {samples} samples; ask for fewer")
     network, tokenizer = load_base(resolved, seed, inputs)
     names = {"study": study, "model": model, "task": task, "samples": samples, "seed": seed}
-    folder = Path(ACTIVATIONS.format(**names))
-    files = folder / "activations.safetensors", folder / "activations.json"
-    inputs.note(f"the settings of {folder}", activations_hash(found, model, task, samples))
-    with alone(folder / "record.json") as made:
-        if made(inputs):
-            return
-        collate = Collator(tokenizer)
-        with measured() as cost:
-            activations = estimate(
-                network,
-                (collate([row]) for row in start_samples(rows, samples, seed)),
-                target_modules=resolved.model.target_modules,
-                exclude=resolved.task_head,
-            )
-        save_activations(activations, files[0])
-        write_json(files[1], cost | {"samples": samples})
-        write_record(folder / "record.json", files, inputs)
+    path = Path(STARTS["activations"].format(**names))
+    inputs.note(f"the settings of {path.parent}", activations_hash(found, model, task, samples))
+    collate = Collator(tokenizer)
+
+    def make() -> Activations:
+        return estimate(
+            network,
+            (collate([row]) for row in start_samples(rows, samples, seed)),
+            target_modules=resolved.model.target_modules,
+            exclude=resolved.task_head,
+        )
+
+    write_start(path, inputs, make, save_activations, lambda _: {"samples": samples})

@@ -7,12 +7,11 @@ from typing import Any
 
 import torch
 
-from lorasb.files import write_json
-from lorasb.machine import measured
-from lorasb.records import Inputs, alone, write_record
+from lorasb.records import Inputs
 from lorasb.start.gradients import estimate_gradients, save_gradients
+from lorasb.start.write import write_start
 from lorasb.study.hashes import gradient_hash
-from lorasb.study.paths import DATA, GRADIENT
+from lorasb.study.paths import DATA, STARTS
 from lorasb.study.study import Study
 from lorasb.tasks.collate import Collator
 from lorasb.tasks.prepare import read_split
@@ -32,29 +31,25 @@ def estimate_gradient(study: str, model: str, task: str, samples: int, seed: int
     rows = read_split(inputs.file(found.folder(DATA, model, task) / "train.parquet")).to_list()
     network, tokenizer = load_base(resolved, seed, inputs)
     names = {"study": study, "model": model, "task": task, "samples": samples, "seed": seed}
-    folder = Path(GRADIENT.format(**names))
-    files = folder / "gradient.safetensors", folder / "gradient.json"
-    inputs.note(f"the settings of {folder}", gradient_hash(found, model, task, samples))
-    with alone(folder / "record.json") as made:
-        if made(inputs):
-            return
+    path = Path(STARTS["gradient"].format(**names))
+    inputs.note(f"the settings of {path.parent}", gradient_hash(found, model, task, samples))
+
+    def make() -> dict[str, torch.Tensor]:
         loader: torch.utils.data.DataLoader[Any] = torch.utils.data.DataLoader(
             start_samples(rows, samples, seed),  # type: ignore[arg-type]
             batch_size=settings["batch_size"],
             collate_fn=Collator(tokenizer),
         )
-        with measured() as cost:
-            gradients = estimate_gradients(
-                network,
-                loader,
-                target_modules=resolved.model.target_modules,
-                exclude=resolved.task_head,
-                num_samples=samples,
-                memory_limit_bytes=settings["memory_limit_bytes"],
-                dropout=settings["dropout"],
-                reduction=settings["reduction"],
-                logits=resolved.settings["training"]["logits"],
-            )
-        save_gradients(gradients, files[0])
-        write_json(files[1], cost | {"samples": samples})
-        write_record(folder / "record.json", files, inputs)
+        return estimate_gradients(
+            network,
+            loader,
+            target_modules=resolved.model.target_modules,
+            exclude=resolved.task_head,
+            num_samples=samples,
+            memory_limit_bytes=settings["memory_limit_bytes"],
+            dropout=settings["dropout"],
+            reduction=settings["reduction"],
+            logits=resolved.settings["training"]["logits"],
+        )
+
+    write_start(path, inputs, make, save_gradients, lambda _: {"samples": samples})

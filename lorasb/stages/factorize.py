@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from lorasb.files import write_json
 from lorasb.linalg.svd import Factors
-from lorasb.machine import measured
-from lorasb.records import Inputs, alone, write_record
+from lorasb.records import Inputs
 from lorasb.seeding import generator
 from lorasb.start.factors import factorize, save_factors
 from lorasb.start.gradients import load_gradients
+from lorasb.start.write import write_start
 from lorasb.study.hashes import factors_hash, weight_factors_hash
 from lorasb.study.paths import STARTS
 from lorasb.study.study import Study
@@ -35,7 +33,7 @@ def factorize_gradient(study: str, model: str, task: str, samples: int, seed: in
         svd=settings["svd"],
         generator=generator(seed, "svd"),
     )
-    _write_factors(path, inputs, make)
+    write_start(path, inputs, make, save_factors, _residuals)
 
 
 def factorize_weights(study: str, model: str) -> None:
@@ -55,17 +53,8 @@ def factorize_weights(study: str, model: str) -> None:
     inputs.note(f"the settings of {path}", weight_factors_hash(found, model))
     random = generator(0, "svd")
     make = partial(factorize, weights, found.largest_rank, step="none", generator=random)
-    _write_factors(path, inputs, make)
+    write_start(path, inputs, make, save_factors, _residuals)
 
 
-def _write_factors(path: Path, inputs: Inputs, make: Callable[[], dict[str, Factors]]) -> None:
-    record = path.with_name("record.json")
-    with alone(record) as made:
-        if made(inputs):
-            return
-        with measured() as cost:
-            factors = make()
-        save_factors(factors, path)
-        residual = {name: factor.residual for name, factor in factors.items()}
-        write_json(path.with_suffix(".json"), cost | {"residual": residual})
-        write_record(record, [path, path.with_suffix(".json")], inputs)
+def _residuals(factors: dict[str, Factors]) -> dict[str, dict[str, float]]:
+    return {"residual": {name: factor.residual for name, factor in factors.items()}}
