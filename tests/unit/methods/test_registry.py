@@ -73,7 +73,7 @@ def test_arguments_that_make_sense_are_taken(method, arguments):
         ("lora-sb", {"optimizer": "adam"}, "optimizer: 'adam' is not one of ['adamw', 'sgd']"),
         ("lora-sb", {"start": "stpe"}, "start: 'stpe' is not one of ['step', 'undivided'"),
         ("lora-pro", {"form": "fast", "options": LORA}, "form: 'fast' is not one of ['full'"),
-        ("peft", peft(counts="lroa"), "counts: 'lroa' is not one of ['dora', 'lora'"),
+        ("peft", peft(counts="lroa"), "counts: 'lroa' is not one of ['boft', 'dora', 'lora'"),
         ("lora-xs", {"scaling": "1e-3"}, "scaling: '1e-3' is not of type 'number'"),
         ("lora-xs", {"scaling": 0}, "scaling: 0 should not be valid under {'const': 0}; any but 0"),
         ("lora-sb", {"scaling": 0.0}, "scaling: 0.0 should not be"),
