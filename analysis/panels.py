@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
@@ -24,6 +25,23 @@ DODGE = 3.0  # points between methods with the same x, so that their bars can be
 WIDEST = 30.0  # points that methods with the same x take together, however many they are
 
 Panels = dict[Any, Axes]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """A column of `runs` that a figure draws scores over, and its axis.
+
+    A logarithmic axis is for what differs by powers of ten.
+    """
+
+    column: str
+    label: str
+    logarithmic: bool = True
+
+    def scale(self, axes: Axes, margin: float) -> None:
+        """Scale the x axis, with `margin` as a share of the data's width."""
+        axes.set_xscale("log" if self.logarithmic else "linear")
+        axes.set_xmargin(margin)
 
 
 def panels(table: pd.DataFrame, title: str, names: Names) -> tuple[Figure, Panels]:

@@ -18,6 +18,8 @@ mpl.rc_file(Path(__file__).with_name("matplotlibrc"))
 
 PANEL = (3.3, 2.7)  # inches, width and height of one panel
 CONTROL = "#777777"  # what is no method: floors and ceilings
+# the line through what nothing of less or equal cost is better than
+FRONT: dict[str, Any] = {"color": CONTROL, "linestyle": "--", "linewidth": 0.8, "zorder": 1}
 
 
 @dataclass(frozen=True)
@@ -65,10 +67,15 @@ def metric_label(metric: str) -> str:
     return _METRICS.get(metric, metric.replace("_", " ").capitalize())
 
 
+def lower_is_better(metric: str) -> bool:
+    """Whether less of a metric is better."""
+    return metric == "answer_loss"
+
+
 def percent_label(metric: str) -> str:
     """An axis label for a metric drawn times 100."""
     name = metric_label(metric)
-    if metric == "answer_loss":
+    if lower_is_better(metric):
         return f"100 x {name} (nats a token, lower is better)"
     return f"100 x {name}" if "correlation" in name else f"{name} (%)"
 

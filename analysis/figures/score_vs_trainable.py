@@ -5,30 +5,24 @@ from typing import TYPE_CHECKING
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis import score_vs_cost, style
+from analysis import panels, score_vs_cost, style
 from analysis.names import Names
 from analysis.tidy import read
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-COST = "trainable_parameters"
+COST = panels.Cost("trainable_parameters", "Trainable parameters, without the task head")
 
 
 def draw(runs: pd.DataFrame, names: Names) -> Figure:
     """One panel a task; see `analysis.score_vs_cost.draw`."""
-    return score_vs_cost.draw(
-        runs,
-        names,
-        cost=COST,
-        cost_label="Trainable parameters, without the task head",
-        title="Score against trainable parameters",
-    )
+    return score_vs_cost.draw(runs, names, COST, "Score against trainable parameters")
 
 
 if "snakemake" in globals():
     figure = draw(
-        read(snakemake.input.runs, needs=[*score_vs_cost.RUNS, COST]),
+        read(snakemake.input.runs, needs=[*score_vs_cost.RUNS, COST.column]),
         Names.read(snakemake.input.names),
     )
     style.save(figure, **dict(snakemake.output.items()))

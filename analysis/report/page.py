@@ -223,7 +223,7 @@ def table_links(folder: Path) -> dict[str, Links]:
     }
     static = {
         f"{cost} as {kind}": folder / f"figures/score_vs_{cost}.{kind.lower()}"
-        for cost in ("trainable", "stored")
+        for cost in ("trainable", "stored", "memory", "time")
         for kind in ("PDF", "PNG")
     }
     return found | {"score_vs_cost": _there(folder, static) | found.get("runs", {})}

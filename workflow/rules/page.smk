@@ -2,7 +2,7 @@
 
 
 def figures_of_page(wildcards):
-    """The rows of the figures that the page shows; the chart of scores takes the place of two."""
+    """The rows of the figures that the page shows; the chart of scores takes the place of those of scores."""
     named = wanted(FIGURE_ROWS, holding(study_of(wildcards)))
     return [
         row

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.container import ErrorbarContainer
 
 from analysis import stats
-from analysis.figures import score_vs_stored, score_vs_trainable
+from analysis.figures import score_vs_memory, score_vs_stored, score_vs_time, score_vs_trainable
 from tests.analysis.conftest import METHODS, NAMES, make_tables
 
 FIGURES = [
@@ -56,21 +59,94 @@ def test_every_point_and_bar_lies_inside_the_axes(tables, draw, cost):
             assert bottom < ends.min() <= ends.max() < top
 
 
-def test_many_methods_of_one_cost_lie_inside_the_axes_and_their_legend_inside_the_figure():
-    twins = [(f"lora-sb-n{number}", 16, 7_168, 7_168, 0.8, 0.01) for number in range(40)]
-    figure = score_vs_trainable.draw(make_tables(methods=[*METHODS, *twins]).runs, NAMES)
+def test_measured_costs_are_medians_over_seeds_on_a_linear_axis(tables):
+    for module, column, unit in [
+        (score_vs_memory, "peak_memory_bytes", 1e9),
+        (score_vs_time, "train_seconds", 1),
+    ]:
+        runs = tables.runs.copy()
+        cells = (runs["variant"] == "lora") & (runs["task"] == "world")
+        runs.loc[cells, column] = [1e9, 3e9, 9e9]
+        axes = module.draw(runs, NAMES).axes[1]
+        line, _ = bars(axes)["LoRA, r = 8"]
+        assert line.get_xdata() == [3e9 / unit]
+        assert axes.get_xscale() == "linear"
+        assert "base model" not in bars(axes)  # nothing is trained: a line
+
+
+def front(axes):
+    return next(line for line in axes.lines if line.get_drawstyle() == "steps-post")
+
+
+def test_the_dashed_line_joins_what_nothing_of_less_or_equal_cost_is_better_than():
+    methods = [
+        *[("lora", 8, 100, 100, 0.5, 0.0), ("lora-xs", 4, 100, 100, 0.6, 0.0)],
+        *[("lora-sb", 4, 200, 200, 0.55, 0.0), ("full", 0, 900, 900, 0.9, 0.0)],
+    ]
+    runs = make_tables(methods=methods).runs
+    line = front(score_vs_trainable.draw(runs, NAMES).axes[0])
+    assert list(line.get_xdata()) == [100, 900]
+    assert list(line.get_ydata()) == pytest.approx([60, 90])
+    line = front(score_vs_trainable.draw(runs.assign(metric="answer_loss"), NAMES).axes[0])
+    assert list(line.get_xdata()) == [100]
+    assert list(line.get_ydata()) == pytest.approx([50])
+
+
+def many(twins=40, **options):
+    added = [(f"lora-sb-n{number}", 16, 7_168, 7_168, 0.8, 0.01) for number in range(twins)]
+    return make_tables(methods=[*METHODS, *added], **options).runs
+
+
+def test_many_methods_are_rows_whose_names_marks_and_bars_do_not_touch():
+    figure = score_vs_trainable.draw(many(), NAMES)
     figure.draw_without_rendering()
-    box, whole = figure.legends[0].get_window_extent(), figure.bbox
-    assert whole.x0 <= box.x0 < box.x1 <= whole.x1
-    assert whole.y0 <= box.y0 < box.y1 <= whole.y1
+    labels = figure.axes[0].get_yticklabels()
+    boxes = [label.get_window_extent() for label in labels]
+    assert len(boxes) == len(METHODS) + 40
+    assert all(upper.y0 >= lower.y1 for upper, lower in pairwise(boxes))
+    assert min(box.x0 for box in boxes) >= figure.bbox.x0
     for axes in figure.axes:
-        left, right = axes.bbox.x0, axes.bbox.x1
-        assert box.x0 >= right
-        for container in axes.containers:
-            line = container.lines[0]
-            places = line.get_transform().transform(line.get_xydata())[:, 0]
-            assert (left < places).all()
-            assert (places < right).all()
+        own = axes.get_tightbbox()
+        assert own.x1 <= figure.bbox.x1
+        assert own.y0 >= figure.bbox.y0
+
+
+def test_rows_are_in_the_order_of_the_mean_over_tasks_the_best_on_top():
+    figure = score_vs_trainable.draw(many(), NAMES)
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    means = many().groupby(["variant", "rank", "task"])["score"].mean().groupby(level=[0, 1]).mean()
+    order = means.sort_values(ascending=False, kind="stable").index
+    assert labels == [NAMES.label(*point) for point in order]
+    bottom, top = figure.axes[0].get_ylim()
+    assert bottom > top
+
+
+def test_a_row_has_its_score_its_interval_its_cost_and_is_filled_on_the_front():
+    runs = many()
+    figure = score_vs_trainable.draw(runs, NAMES)
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    place = labels.index("LoRA-SB, r = 4")
+    cells = runs.query("task == 'world' and variant == 'lora-sb' and rank == 4")
+    expected = stats.mean_interval(cells["score"].to_numpy())
+    found = {box.lines[0].get_ydata()[0]: box for box in figure.axes[1].containers}
+    line, _, (segments,) = found[place].lines
+    assert line.get_xdata()[0] == pytest.approx(100 * expected.mean)
+    ends = segments.get_segments()[0][:, 0]
+    assert ends == pytest.approx([100 * expected.low, 100 * expected.high])
+    costs = {mark.get_ydata()[0]: mark.get_xdata()[0] for mark in figure.axes[-1].lines}
+    assert costs[place] == 448
+    assert labels.index("base model") not in costs
+    filled = [box.lines[0].get_markerfacecolor() != "white" for _, box in sorted(found.items())]
+    assert filled[labels.index("full fine-tuning")]
+    # 41 of one cost and task: one is the best
+    assert sum(filled) < 8
+
+
+def test_models_of_many_methods_have_a_panel_of_costs_each():
+    runs = many(tasks=2)
+    figure = score_vs_trainable.draw(pd.concat([runs, runs.assign(model="other")]), NAMES)
+    titles = [axes.get_title() for axes in figure.axes]
+    assert titles == ["Arithmetic", "World", "Quickstart Llama", "Arithmetic", "World", "other"]
 
 
 def test_base_is_a_dotted_line_and_full_a_point_with_a_line(tables):
@@ -160,8 +236,6 @@ def test_unknown_methods_are_drawn_in_styles_of_their_own():
 
 
 def test_models_share_a_figure_with_their_names_in_the_titles(tables):
-    import pandas as pd
-
     runs = pd.concat([tables.runs, tables.runs.assign(model="other")], ignore_index=True)
     titles = [axes.get_title() for axes in score_vs_trainable.draw(runs, NAMES).axes]
     assert titles[3] == "Arithmetic, other"

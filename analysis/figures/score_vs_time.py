@@ -1,0 +1,28 @@
+"""Score against the time of training, its start left out."""
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis import panels, score_vs_cost, style
+from analysis.names import Names
+from analysis.tidy import read
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+COST = panels.Cost("train_seconds", "Training (s), as measured", logarithmic=False)
+
+
+def draw(runs: pd.DataFrame, names: Names) -> Figure:
+    """One panel a task; see `analysis.score_vs_cost.draw`."""
+    return score_vs_cost.draw(runs, names, COST, "Score against time of training")
+
+
+if "snakemake" in globals():
+    figure = draw(
+        read(snakemake.input.runs, needs=[*score_vs_cost.RUNS, COST.column]),
+        Names.read(snakemake.input.names),
+    )
+    style.save(figure, **dict(snakemake.output.items()))
