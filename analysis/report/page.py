@@ -131,9 +131,16 @@ def _counts(tables: Tables, names: Names) -> pd.DataFrame | None:
             "Shared": formats.quantity(row.shared_bytes, "B"),
             "Optimizer state": formats.quantity(row.optimizer_state_bytes, "B"),
             "Base": formats.quantity(row.base_bytes, "B"),
+            **_least(row),
         }
         for row in rows(formats.by_variant(others, names, first=["model"]))
     )
+
+
+def _least(row: Any) -> dict[str, str]:
+    """What training takes at least; not in the counts of older releases."""
+    known = getattr(row, "training_bytes", None)
+    return {} if known is None else {"Training, no activations": formats.quantity(known, "B")}
 
 
 def _lines(points: list[Point], pairs: Pairs, score: str) -> list[Context]:

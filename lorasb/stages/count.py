@@ -33,8 +33,9 @@ def count(
 
     `method` and `rank` are names and numbers with commas between them; each method has each rank
     that fits it, one without a rank has a line. Lines are sorted by what a server holds that keeps
-    `adapters` of them beside the base; those above `memory`, such as `24GB`, come last. As JSON
-    there is a list of all counts, or one object for one method and rank.
+    `adapters` of them beside the base. Above `memory`, such as `24GB`, is what such a server or
+    training needs more for; training takes its activations besides. As JSON there is a list of all
+    counts, or one object for one method and rank.
     """
     variants = [make_variant(name) for name in method.split(",")]
     ranks = [_number(text) for text in rank.split(",")]
@@ -72,18 +73,19 @@ def _table(rows: list[Row], adapters: int, limit: int | None) -> str:
             "trained": f"{row['trainable_parameters']:,}",
             "stored each": _bytes(row["stored_bytes"]),
             "shared": _bytes(row["shared_bytes"]),
+            "training, at least": _bytes(row["training_bytes"]),
             f"{whose} and base": _bytes(total),
         }
-        | (
-            {}
-            if limit is None
-            else {"memory": "fits" if total <= limit else f"above {_bytes(limit)}"}
-        )
+        | ({} if limit is None else {"memory": _room(max(total, row["training_bytes"]), limit)})
         for total, row in served
     ]
     base = _bytes(rows[0]["base_bytes"])
     head = f"{rows[0]['label']}, base {base}; stored bytes include the task head"
     return f"{head}\n\n{pd.DataFrame(lines).to_string(index=False)}"
+
+
+def _room(need: int, limit: int) -> str:
+    return "fits" if need <= limit else f"above {_bytes(limit)}"
 
 
 def _bytes(value: int) -> str:

@@ -15,7 +15,7 @@ from lorasb.study.study import Study
 COLUMNS = [
     *("model", "label", "variant", "rank", "base_parameters", "base_bytes", "trainable_parameters"),
     *("task_head_parameters", "stored_parameters", "stored_bytes", "shared_bytes"),
-    "optimizer_state_bytes",
+    *("optimizer_state_bytes", "training_bytes"),
 ]
 
 CountPoint = tuple[str, str, int]  # model, variant, rank
@@ -43,6 +43,8 @@ def count_rows(study: Study, others: Iterable[CountPoint]) -> Iterator[dict[str,
 def count_row(model: str, variant: Variant, rank: int) -> dict[str, Any]:
     """The counts of one variant and rank on one model; columns `COLUMNS`.
 
+    `training_bytes` is the least that training takes: no activations, nor copies of autocast.
+
     Raises
     ------
     UserError
@@ -51,6 +53,11 @@ def count_row(model: str, variant: Variant, rank: int) -> dict[str, Any]:
     spec, shapes, base, head = _shapes(model)
     counts = variant.method.count(shapes, rank, base).with_task_head(head)
     number = variant.method.bytes_a_number(spec.torch_dtype.itemsize)
+    stored = number * (counts.stored + counts.task_head)
+    shared, state = number * counts.shared, number * counts.optimizer_state
+    # weights, those of the adapter, gradients, moments; a whole model is held as it is stored
+    held = spec.torch_dtype.itemsize * base + shared if not counts.whole_model else 0
+    training = held + stored + number * counts.trainable_with_task_head + state
     return {
         "model": model,
         "label": spec.label,
@@ -61,9 +68,10 @@ def count_row(model: str, variant: Variant, rank: int) -> dict[str, Any]:
         "trainable_parameters": counts.trainable,
         "task_head_parameters": counts.task_head,
         "stored_parameters": counts.stored,
-        "stored_bytes": number * (counts.stored + counts.task_head),
-        "shared_bytes": number * counts.shared,
-        "optimizer_state_bytes": number * counts.optimizer_state,
+        "stored_bytes": stored,
+        "shared_bytes": shared,
+        "optimizer_state_bytes": state,
+        "training_bytes": training if variant.method.trains else 0,
     }
 
 

@@ -39,7 +39,7 @@ function outside(costs, choice) {
   const adapters = one ? "the adapter" : `${choice.adapters.toLocaleString("en")} adapters of ${quantity(costs.stored, "B")}`;
   const beside = costs.base === undefined ? "" : " with the base";
   return [
-    [costs.peak, choice.memory, "training takes", "B"],
+    [costs.peak, choice.memory, choice.shape === "measured" ? "training takes" : "training takes, without activations,", "B"],
     [costs.start, choice.memory, "its start takes", "B"],
     [costs.served, choice.memory, `${adapters}${beside} take${one ? "s" : ""}`, "B"],
     [costs.stored, choice.stored, "stores", "B"],

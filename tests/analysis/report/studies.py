@@ -75,6 +75,7 @@ def _count(model: tuple[str, str, int], variant: str, rank: int, stored: int) ->
         **{"task_head_parameters": 0, "stored_parameters": stored, "stored_bytes": 4 * stored},
         "shared_bytes": 10**9 if variant == "lora-xs" and name != MODEL else 0,
         "optimizer_state_bytes": 8 * trainable,
+        "training_bytes": 2 * base + 16 * trainable,
     }
 
 

@@ -4,6 +4,7 @@ from lorasb.study.study import Study
 from lorasb.tidy.counts import COLUMNS, count_rows
 
 OTHERS = [("mistral-7b", "lora-sb", 96), ("mistral-7b", "lora-xs", 96), ("mistral-7b", "dora", 8)]
+OTHERS += [("roberta-large", "lora", 8)]
 MISTRAL = 7_241_732_096  # numbers of Mistral-7B-v0.1
 
 
@@ -36,6 +37,21 @@ def test_bases_that_follow_from_the_weights_are_shared_and_others_are_stored(tab
     assert sb["shared_bytes"] == 0
     assert xs["stored_bytes"] + xs["shared_bytes"] == sb["stored_bytes"]
     assert xs["trainable_parameters"] == sb["trainable_parameters"]
+
+
+def test_training_holds_weights_gradients_and_two_moments(table):
+    full = table["mistral-7b", "full", 0]
+    assert full["training_bytes"] == 4 * 4 * MISTRAL
+    for name in ("lora-xs", "lora-sb"):
+        row = table["mistral-7b", name, 96]
+        adapter = row["stored_bytes"] + row["shared_bytes"]
+        assert row["training_bytes"] == (
+            row["base_bytes"] + adapter + 3 * 4 * row["trainable_parameters"]
+        )
+    head = table["roberta-large", "lora", 8]
+    trained = head["trainable_parameters"] + head["task_head_parameters"]
+    assert head["training_bytes"] == head["base_bytes"] + 4 * 4 * trained
+    assert table["mistral-7b", "base", 0]["training_bytes"] == 0
 
 
 def test_a_rank_that_a_model_has_no_room_for_is_left_out():
