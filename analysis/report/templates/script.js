@@ -34,12 +34,16 @@ function costsOf(point, choice) {
 // what a GPU must hold, as far as it is known: the training, its start, or all adapters beside the base
 const memory = (costs) => Math.max(...["peak", "start", "served"].map((name) => costs[name] ?? 0));
 
+// a closed form of the memory of training knows no activations
+const activations = (choice) => (choice.shape === "measured" ? "" : ", without activations,");
+const costLabel = (cost, choice) => cost.label + (cost.name === "peak" ? activations(choice) : "").replace(/,$/, "");
+
 function outside(costs, choice) {
   const one = choice.adapters === 1;
   const adapters = one ? "the adapter" : `${choice.adapters.toLocaleString("en")} adapters of ${quantity(costs.stored, "B")}`;
   const beside = costs.base === undefined ? "" : " with the base";
   return [
-    [costs.peak, choice.memory, choice.shape === "measured" ? "training takes" : "training takes, without activations,", "B"],
+    [costs.peak, choice.memory, `training${activations(choice)} takes`, "B"],
     [costs.start, choice.memory, "its start takes", "B"],
     [costs.served, choice.memory, `${adapters}${beside} take${one ? "s" : ""}`, "B"],
     [costs.stored, choice.stored, "stores", "B"],
@@ -102,7 +106,7 @@ function renderTable(found, best, reference, choice, cost) {
     row.className = line.reasons.length ? "out" : line === best ? "best" : "";
     body.append(row);
   }
-  document.getElementById("cost-head").textContent = cost.label;
+  document.getElementById("cost-head").textContent = costLabel(cost, choice);
   document.getElementById("against-head").textContent = `Against ${choice.against ? reference.point.label : "the best"}`;
 }
 
@@ -126,7 +130,9 @@ function comparison(lines, reference, choice) {
     [pairs.filter(([, pair]) => !pair).map(([label]) => label), "Not compared: "],
   ];
   const said = parts.filter(([list]) => list.length).map(([list, start]) => `${start}${names(list)}.`);
-  if (tied.length) said.splice(1, 0, `With 80 % this study would find a true difference of ${percent(Math.max(...smallest))} points or more.`);
+  const half = percent(smallest.toSorted((a, b) => a - b)[Math.floor(smallest.length / 2)] ?? 0);
+  const find = `find a true difference of ${half} points with 80 % or more`;
+  if (tied.length) said.splice(1, 0, tied.length > 1 ? `Half of these comparisons would ${find}.` : `It would ${find}.`);
   return said;
 }
 
@@ -191,7 +197,7 @@ function render() {
   const reference = found.find((line) => line.point.key === choice.against && line.score) ?? best;
   renderTable(found, best, reference, choice, cost);
   renderVerdict(found, best, reference, choice);
-  document.getElementById("x-label").textContent = `${cost.label}, ${form.elements.shape.selectedOptions[0].text} →`;
+  document.getElementById("x-label").textContent = `${costLabel(cost, choice)}, ${form.elements.shape.selectedOptions[0].text} →`;
   const beside = found.filter((line) => line.score && untrained(line)).map((line) => `; ${line.point.label}: ${percent(line.score.mean)}`);
   document.getElementById("y-label").textContent = `↑ Score x 100, ${form.elements.score.selectedOptions[0].text}${beside.join("")}`;
   return chartRows(found, choice);
