@@ -142,14 +142,15 @@ def test_the_bar_tells_how_far_the_oldest_job_is(terminal, tmp_path):
     run = terminal.Run(Screen())
     run.plan(3)
     run.jobs = {number: terminal.Job(f"train {number}", file) for number in (1, 2)}
-    assert run.now() == "; 0 running, 0 failed"
+    assert run.now() == "0 running, 0 failed"
     run.start([2])
     run.start([1])
-    assert run.now() == "; 2 running, 0 failed; train 2: step 22/300"
+    assert run.now() == "2 running, 0 failed; train 2: step 22/300"
     file.write_text("8%|▋ | 22/300 [00:11<02:00, 2.1it/s, loss=0.52]")
-    assert run.now().endswith("train 2: step 22/300, loss 0.52")
+    run.bar.postfix = run.now()
+    assert str(run.bar).endswith(" left, 2 running, 0 failed; train 2: step 22/300, loss 0.52")
     run.fail(2)
-    assert run.now() == "; 1 running, 1 failed; train 1: step 22/300, loss 0.52"
+    assert run.now() == "1 running, 1 failed; train 1: step 22/300, loss 0.52"
     run.end()
 
 

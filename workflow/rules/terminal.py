@@ -131,7 +131,7 @@ class Run:
     def now(self) -> str:
         """How many run and failed, and how far that is which began first."""
         running = dict(self.began)
-        said = f"; {len(running)} running, {self.failed} failed"
+        said = f"{len(running)} running, {self.failed} failed"
         if running:
             oldest = self._job(min(running, key=running.__getitem__))
             said += f"; {oldest.name}{oldest.step}"
