@@ -28,7 +28,7 @@ FLOORS = [
     {"methods"},
     {"study", "claims"},
     {"training", "evaluation"},
-    {"probes", "tidy", "integrations"},
+    {"probes", "tidy", "integrations", "bench"},
     {"stages"},
     {"__main__"},
 ]
