@@ -48,6 +48,7 @@ onerror:
 rule all:
     default_target: True
     input:
-        rules.tables.input,
-        rules.figures.input,
+        RESULT_FILES,  # once: a study of many cells has many of them
+        TABLE_FILES,
+        FIGURE_FILES,
         expand(paths.PAGE, study=STUDY.name),

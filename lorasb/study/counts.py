@@ -12,7 +12,7 @@ from lorasb.config.read import read_text
 from lorasb.errors import UserError
 from lorasb.kept import kept
 from lorasb.methods.counts import Counts, Shapes, model_shapes
-from lorasb.study.cells import Cell
+from lorasb.study.cells import Cell, Point
 
 if TYPE_CHECKING:
     from lorasb.models.spec import ModelSpec
@@ -21,9 +21,14 @@ if TYPE_CHECKING:
 
 def cell_counts(study: Study, cell: Cell) -> Counts:
     """The counts of a cell."""
-    shapes, base_params, head = adapted_shapes(study, cell.model, cell.task)
-    method = study.variants[cell.variant].method
-    return method.count(shapes, cell.rank, base_params).with_task_head(head)
+    return _point_counts(study, cell.point)
+
+
+@cache
+def _point_counts(study: Study, point: Point) -> Counts:
+    shapes, base_params, head = adapted_shapes(study, point.model, point.task)
+    method = study.variants[point.variant].method
+    return method.count(shapes, point.rank, base_params).with_task_head(head)
 
 
 @cache

@@ -105,7 +105,7 @@ class Study:
         """The settings of a task."""
         return self._settings[task]
 
-    @property
+    @cached_property
     def largest_rank(self) -> int:
         """The rank at which factors are computed; smaller ranks slice them."""
         ranked = [point for point in self.points if point.rank]
@@ -167,7 +167,8 @@ class Study:
         """The cells scored on a split: final ones on `test`, on `selection` those left to sweep."""
         if split == "test":
             return self.cells
-        return [cell for cell in self.sweep_cells if cell.point in self.points_to_sweep]
+        left = set(self.points_to_sweep)
+        return [cell for cell in self.sweep_cells if cell.point in left]
 
     def cells_of(self, model: str, task: str, split: str = "test") -> list[Cell]:
         """Those of one model and task."""

@@ -5,6 +5,7 @@ import math
 import os
 import sys
 import time
+from functools import cache
 from pathlib import Path
 
 from lorasb.config.read import check, load_config, unknown
@@ -96,10 +97,16 @@ def study_of(wildcards):
     return checked(Study.load, wildcards.study)
 
 
+@cache
+def cell_named(study, *coordinates):
+    """The cell of a study with these names and values; each job asks several times."""
+    named = dict(coordinates)
+    return checked(lambda: Study.load(study).cell(**named))
+
+
 def cell_of(wildcards):
     """The cell that a path names."""
-    study = study_of(wildcards)
-    return checked(lambda: study.cell(**dict(wildcards)))
+    return cell_named(wildcards.study, *wildcards.items())
 
 
 def hash_of(function, *names):

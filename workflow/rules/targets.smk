@@ -5,24 +5,29 @@
 # record last.
 
 
+RESULT_FILES = results_of("test", "collect")
+TABLE_FILES = expand(
+    f"{paths.TABLES}/{{name}}.md",
+    study=STUDY.name,
+    name=wanted(TABLE_ROWS, FOR_STUDY),
+)
+FIGURE_FILES = expand(
+    f"{paths.FIGURES}/{{name}}.png",
+    study=STUDY.name,
+    name=wanted(FIGURE_ROWS, FOR_STUDY),
+)
+
+
 rule tables:
     input:
-        results_of("test", "collect"),
-        expand(
-            f"{paths.TABLES}/{{name}}.md",
-            study=STUDY.name,
-            name=wanted(TABLE_ROWS, FOR_STUDY),
-        ),
+        RESULT_FILES,
+        TABLE_FILES,
 
 
 rule figures:
     input:
-        results_of("test", "collect"),
-        expand(
-            f"{paths.FIGURES}/{{name}}.png",
-            study=STUDY.name,
-            name=wanted(FIGURE_ROWS, FOR_STUDY),
-        ),
+        RESULT_FILES,
+        FIGURE_FILES,
 
 
 rule sweep:
