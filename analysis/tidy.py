@@ -37,27 +37,30 @@ def read(
     TableError
         If the file is missing, empty, cut short, no such table, or lacks a column.
     """
-    texts: dict[str, Any] = {"dtype": {"lr": str, "set": str}}
+    options: dict[str, Any] = {"dtype": {"lr": str, "set": str}}
     if text:
-        texts = {"dtype": str, "keep_default_na": False}
-    table = _whole(Path(path), texts)
+        options = {"dtype": str, "keep_default_na": False}
+    wanted = {*needs, *(columns or ())}
+    if columns is not None:  # of a large table half of the time may go to others
+        options["usecols"] = wanted.__contains__
+    table = _table(Path(path), options)
     missing = [name for name in (*needs, *(columns or ())) if name not in table]
     if missing:
         raise TableError(f"{path}: another table than it should be, no column {missing[0]!r}")
     return table if columns is None else table[[name for name in table if name in columns]]
 
 
-def _whole(path: Path, texts: dict[str, Any]) -> pd.DataFrame:
+def _table(path: Path, options: dict[str, Any]) -> pd.DataFrame:
     again = "remove it and run the rule that makes it"
     try:
         content = path.read_bytes()  # the system's word on a file that cannot be opened
         if path.suffix == ".parquet":
             return pd.read_parquet(path)
         if path.suffix == ".tsv":  # people edit these
-            return pd.read_csv(path, sep="\t", **texts)
+            return pd.read_csv(path, sep="\t", **options)
         if not content.endswith(b"\n"):
             raise TableError(f"{path}: empty or cut short; {again}")
-        return pd.read_csv(path, **texts)
+        return pd.read_csv(path, **options)
     except (OSError, ValueError) as error:  # of the system, pyarrow and pandas
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise TableError(f"{path}: cannot be read ({reason}); {again}") from error

@@ -16,9 +16,16 @@ from lorasb.study.study import Study
 from lorasb.tasks.checks import BY_LIKELIHOOD
 from lorasb.tidy.data import data_rows
 from lorasb.tidy.origins import origins
-from lorasb.tidy.read import read_csv, read_parquet
+from lorasb.tidy.read import join_csv, read_parquet
 from lorasb.tidy.runs import cost_files, losses, run_row
-from lorasb.tidy.tables import of_cells, present, read_scores, score_folders, scores_of
+from lorasb.tidy.tables import (
+    of_cells,
+    present,
+    read_scores,
+    score_folders,
+    scores_of,
+    whole_scores,
+)
 
 TIDY = ("runs", "scores", "losses", "data", "origins")
 ORIGIN = ("predictions.jsonl", "provenance.json", "config.json")
@@ -39,7 +46,8 @@ def collect(study: str, *, available: bool = False) -> None:
     inputs = _inputs(found, cells, done, available=available)
     scores = scores_of(found, done, read_scores(cells, "test"))
     tables = Path(TABLES.format(study=study))
-    runs = pd.DataFrame([run_row(found, cell, scores) for cell in cells])
+    whole = whole_scores(scores)
+    runs = pd.DataFrame([run_row(found, cell, whole) for cell in cells])
     write_csv(tables / "runs.csv", runs)
     write_csv(tables / "scores.csv", scores)
     write_csv(tables / "losses.csv", losses(done))
@@ -47,8 +55,8 @@ def collect(study: str, *, available: bool = False) -> None:
     write_csv(tables / "origins.csv", origins(cells))
     for name, (pattern, columns) in JOINED.items():
         paths = dict.fromkeys(cell.path(pattern) for cell in cells)
-        joined = [read_csv(path, columns) for path in paths if path.exists() or not available]
-        write_csv(tables / f"{name}.csv", pd.concat(joined, ignore_index=True))
+        parts = [path for path in paths if path.exists() or not available]
+        join_csv(parts, columns, tables / f"{name}.csv")
     items = join_items([folder / "test.items.parquet" for folder in score_folders(cells)])
     with atomic(tables / "items.parquet") as partial:
         of_cells(done, items).to_parquet(partial, index=False)

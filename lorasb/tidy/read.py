@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 
-from lorasb.errors import UserError, one_line
-from lorasb.files import AGAIN, check_readable
+from lorasb.errors import UserError, one_line, remake
+from lorasb.files import AGAIN, atomic, check_readable
 from lorasb.study.paths import RELEASED, TABLES
 
 
@@ -26,14 +29,32 @@ def read_csv(
     UserError
         If the file is missing, empty, cut short, no table, or lacks a column.
     """
-    check_readable(path)
-    if not path.read_bytes().endswith(b"\n"):
-        raise UserError(f"{path}: empty or cut short; {AGAIN}")
-    try:
-        table = pd.read_csv(path, dtype=dict.fromkeys(text, str))
-    except ValueError as error:  # pandas' errors of reading are of this kind
-        raise UserError(f"{path}: no table ({one_line(error)}); {AGAIN}") from error
-    return _with_columns(table, path, columns)
+    return _with_columns(_table(path, dtype=dict.fromkeys(text, str)), path, columns)
+
+
+def join_csv(paths: Sequence[Path], columns: Sequence[str], to: Path) -> None:
+    """Write tables of the same columns as one, with every number as it is spelt.
+
+    Without a table it has these `columns` and no row. A million rows take a second, and a minute
+    where numbers are read and written.
+
+    Raises
+    ------
+    UserError
+        If one is missing, empty, cut short, no table, lacks a column, or has others than the first.
+    """
+    heads = {path: list(_with_columns(_table(path, nrows=0), path, columns)) for path in paths}
+    for path, head in heads.items():
+        if head != heads[paths[0]]:
+            raise UserError(f"{path}: other columns than {paths[0]}; {remake(path)}")
+    with atomic(to) as partial, partial.open("wb") as joined:
+        if not paths:
+            joined.write(f"{','.join(columns)}\n".encode())
+        for path in paths:
+            with path.open("rb") as part:
+                first_line = part.readline()
+                joined.write(first_line if path == paths[0] else b"")
+                shutil.copyfileobj(part, joined)
 
 
 def read_parquet(path: Path, columns: Sequence[str] = ()) -> pd.DataFrame:
@@ -68,6 +89,18 @@ def tables_of(study: str) -> Path:
             f"`snakemake --cores all --config study={study}` first"
         )
     return found
+
+
+def _table(path: Path, **options: Any) -> pd.DataFrame:
+    check_readable(path)
+    with path.open("rb") as file:
+        file.seek(-min(1, path.stat().st_size), os.SEEK_END)
+        if file.read() != b"\n":
+            raise UserError(f"{path}: empty or cut short; {AGAIN}")
+    try:
+        return pd.read_csv(path, **options)
+    except ValueError as error:  # pandas' errors of reading are of this kind
+        raise UserError(f"{path}: no table ({one_line(error)}); {AGAIN}") from error
 
 
 def _with_columns(table: pd.DataFrame, path: Path, columns: Sequence[str]) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,18 @@ from lorasb.provenance import other_versions
 from lorasb.study.cells import Cell
 from lorasb.study.counts import cell_counts
 from lorasb.study.study import Study
-from lorasb.tidy.tables import failure, primary_score
+from lorasb.tidy.tables import failure
 
 PROVENANCE = "provenance.json"
 NO_COST = {"seconds": 0.0, "peak_memory_bytes": 0}
 LOSS_KEYS = ("model", "task", "variant", "rank", "seed")
 
 
-def run_row(study: Study, cell: Cell, scores: pd.DataFrame) -> dict[str, Any]:
-    """One row of `runs`: the cell, its primary score, its costs; or why it failed."""
+def run_row(study: Study, cell: Cell, scores: Mapping[tuple[Any, ...], float]) -> dict[str, Any]:
+    """One row of `runs`: the cell, its primary score, its costs; or why it failed.
+
+    `scores` are those of `whole_scores`.
+    """
     variant, metric = study.variants[cell.variant], study.tasks[cell.task].primary
     reason = failure(cell)
     row: dict[str, Any] = {
@@ -36,7 +40,7 @@ def run_row(study: Study, cell: Cell, scores: pd.DataFrame) -> dict[str, Any]:
         "status": "ok" if reason is None else "failed",
         "reason": reason or "",
         "metric": metric,
-        "score": primary_score(cell, metric, scores),
+        "score": scores.get((*cell.columns.values(), metric)),
     }
     number = variant.method.bytes_a_number(study.models[cell.model].torch_dtype.itemsize)
     counts = _count_columns(cell_counts(study, cell), number)

@@ -8,17 +8,17 @@ from lorasb.errors import UserError
 from lorasb.study.cells import Point
 from lorasb.study.study import Study
 from lorasb.tasks.metrics import LOWER_IS_BETTER
-from lorasb.tidy.tables import primary_score
+from lorasb.tidy.tables import whole_scores
 
 POINT = list(Point._fields)
 
 
 def sweep_rows(study: Study, scores: pd.DataFrame) -> pd.DataFrame:
     """One row a cell of the sweep: its score on the selection split, or that it failed."""
-    rows = []
+    rows, found = [], whole_scores(scores)
     for cell in study.scored_cells("selection"):
         metric = study.tasks[cell.task].selection_metric
-        score = primary_score(cell, metric, scores)
+        score = found.get((*cell.columns.values(), metric))
         status = "ok" if score is not None else "failed"
         rows.append({**cell.columns, "metric": metric, "score": score, "status": status})
     return pd.DataFrame(rows)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -34,7 +36,7 @@ def scores_of(study: Study, cells: list[Cell], scores: pd.DataFrame) -> pd.DataF
     """
     scores = of_cells(cells, scores)
     whole = scores[scores["set"].isna()]
-    found = Counter(zip(*(whole[name] for name in (*COLUMNS, "metric")), strict=True))
+    found = Counter(_keys(whole, "metric"))
     for cell in cells:
         for metric in study.tasks[cell.task].metrics:
             number = found[(*cell.columns.values(), metric)]
@@ -49,8 +51,12 @@ def scores_of(study: Study, cells: list[Cell], scores: pd.DataFrame) -> pd.DataF
 def of_cells(cells: list[Cell], table: pd.DataFrame) -> pd.DataFrame:
     """The rows of a table that are of these cells."""
     names = {tuple(cell.columns.values()) for cell in cells}
-    chosen = [key in names for key in zip(*(table[name] for name in COLUMNS), strict=True)]
-    return table[chosen]
+    return table[[key in names for key in _keys(table)]]
+
+
+def _keys(table: pd.DataFrame, *more: str) -> Iterator[tuple[Any, ...]]:
+    """The coordinates of the cell in each row, and more of its columns."""
+    return zip(*(table[name].tolist() for name in (*COLUMNS, *more)), strict=True)
 
 
 def score_folders(cells: list[Cell]) -> list[Path]:
@@ -58,14 +64,11 @@ def score_folders(cells: list[Cell]) -> list[Path]:
     return list(dict.fromkeys(cell.path(SCORES) for cell in cells))
 
 
-def primary_score(cell: Cell, metric: str, scores: pd.DataFrame) -> float | None:
-    """The cell's value of a metric on its whole split; None if it has none."""
+def whole_scores(scores: pd.DataFrame) -> dict[tuple[Any, ...], float]:
+    """Values of metrics on whole splits, by the coordinates of the cell and the metric."""
     # a row of one evaluation set names it
-    wanted = (scores["metric"] == metric) & scores["set"].isna()
-    for name, value in cell.columns.items():
-        wanted &= scores[name] == value
-    found = scores.loc[wanted, "value"]
-    return None if found.empty else float(found.iloc[0])
+    whole = scores[scores["set"].isna()]
+    return dict(zip(_keys(whole, "metric"), whole["value"].tolist(), strict=True))
 
 
 def present(cell: Cell, *, available: bool) -> bool:
