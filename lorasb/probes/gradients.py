@@ -146,15 +146,20 @@ class GradientRows:
 
     def add(self, moment: Moment) -> None:
         """Measure a moment, and the way to it from the one before."""
-        if self._place is None:
-            self._place = self._measured(moment)
+        place = self._place
+        if place is None:
+            self._place = self._measured(moment, self.probe.loss(moment.updates, moment.carried))
             return
-        self._write(self._place, _move_values(self._place, moment, self.probe))
-        if _same(self._place.moment, moment):
+        # the other trained weights held where they are
+        reached = self.probe.loss(moment.updates, place.moment.carried)
+        self._write(place, _move_values(place, moment, reached))
+        if _same(place.moment, moment):
             # the first step of a warm-up moves nothing
-            self._place = replace(self._place, moment=moment)
-        else:
-            self._place = self._measured(moment)
+            self._place = replace(place, moment=moment)
+            return
+        if moment.carried:
+            reached = self.probe.loss(moment.updates, moment.carried)
+        self._place = self._measured(moment, reached)
 
     def finished(self) -> list[dict[str, Any]]:
         """All rows, once there is no moment left."""
@@ -163,8 +168,8 @@ class GradientRows:
             self._place = None
         return self._rows
 
-    def _measured(self, moment: Moment) -> _Place:
-        """All that concerns one step."""
+    def _measured(self, moment: Moment, loss: float) -> _Place:
+        """All that concerns one step, at which the mean loss is `loss`."""
         rank = self.cell.rank
         gradients = self.probe.gradients(moment)
         own = self.probe.trained_gradients(moment)
@@ -188,7 +193,6 @@ class GradientRows:
                 values[name] |= _rank_values(gradient, singular, rank, self.probe.random)
             if name in self._bases:
                 values[name] |= _subspace_values(gradient, self._bases[name])
-        loss = self.probe.loss(moment.updates, moment.carried)
         return _Place(moment, loss, gradients, values)
 
     def _write(self, place: _Place, moves: dict[str, Values]) -> None:
@@ -242,16 +246,15 @@ def _angle_values(start: tuple[Tensor, Tensor], now: tuple[Tensor, Tensor]) -> V
     }
 
 
-def _move_values(place: _Place, later: Moment, probe: Probe) -> dict[str, Values]:
-    """The way to the next kept step, the other trained weights held where they are."""
-    decrease = place.loss - probe.loss(later.updates, place.moment.carried)
+def _move_values(place: _Place, later: Moment, reached: float) -> dict[str, Values]:
+    """The way to the next kept step, at whose end the mean loss is `reached`."""
     values = {}
     for name, gradient in place.gradients.items():
         moved = later.updates[name] - place.moment.updates[name]
         values[name] = {
             "next_step_cosine": cosine(moved, -gradient.sign()),
             "predicted_decrease": -(gradient.double() * moved.double()).sum().item(),
-            "measured_decrease": decrease,
+            "measured_decrease": place.loss - reached,
         }
     return values
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -255,3 +256,19 @@ def test_probing_leaves_the_probed_weights_as_they_were(project):
     base = {name: oriented_weight(found.network.get_submodule(name)) for name in moment.base}
     for name, weight in base.items():
         torch.testing.assert_close(weight, moment.base[name] + moment.updates[name])
+
+
+def test_without_other_trained_weights_a_loss_is_computed_once(project, monkeypatch):
+    cell, compute = kept.keep("lora-sb"), Probe.loss
+    expected = [probe().loss(moment.updates, {}) for moment in moments("lora-sb")]
+    losses = []
+
+    def counted(*arguments: Any) -> float:
+        losses.append(compute(*arguments))
+        return losses[-1]
+
+    monkeypatch.setattr(Probe, "loss", counted)
+    found = replay(kept.study(), cell, kept.ROWS)
+    rows = gradient_rows(cell, (replace(moment, carried={}) for moment in found), probe())
+    assert losses == expected
+    assert list({row["step"]: row["loss"] for row in rows}.values()) == expected
