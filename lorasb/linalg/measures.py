@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lorasb.linalg.svd import gram_svd
+from lorasb.linalg.svd import gram, gram_svd
 
 Bases = tuple[Tensor, Tensor]  # (out, r) and (in, r), orthonormal columns
 
@@ -85,8 +85,7 @@ def singular_values(matrix: Tensor) -> Tensor:
 
     Of the Gram matrix of the smaller side: where the matrix is long, in a third of an SVD's time.
     """
-    wide = _wide(matrix).double()
-    return torch.linalg.eigvalsh(wide @ wide.T).flip(0).clamp(min=0).sqrt()
+    return torch.linalg.eigvalsh(gram(_wide(matrix))).flip(0).clamp(min=0).sqrt()
 
 
 def leading_subspaces(matrix: Tensor, rank: int) -> tuple[Tensor, Bases]:

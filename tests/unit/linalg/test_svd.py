@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from lorasb.errors import UserError
-from lorasb.linalg.svd import Factors, one_pass_svd, truncated_svd
+from lorasb.linalg import svd
+from lorasb.linalg.svd import Factors, gram, one_pass_svd, truncated_svd
 
 # columns are float64 until they are rounded: entries by 2^-24 of themselves, a product of two unit
 # columns by twice that, and never more than this
@@ -210,3 +211,26 @@ def test_values_that_are_not_finite_are_refused(value):
 def test_only_matrices_are_decomposed():
     with pytest.raises(UserError, match=r"\(5,\)"):
         truncated_svd(normal(5), 1)
+
+
+@pytest.mark.parametrize("make", [decaying, signs, flat, deficient])
+def test_a_part_of_the_eigenvectors_is_as_good_as_all(make, monkeypatch):
+    matrix = make(120, 200)
+    whole = truncated_svd(matrix, 12)
+    monkeypatch.setattr(svd, "PART_FROM", 0)
+    part = truncated_svd(matrix, 12)
+    assert orthonormality(part) < ORTHONORMAL
+    # float64 until they are rounded to float32; where values are as good as equal, as 0 of a
+    # matrix of rank 3, any vectors of their space are right
+    torch.testing.assert_close(
+        product(part), product(whole), rtol=0, atol=1e-6 * matrix.norm().item()
+    )
+    assert part.residual == pytest.approx(whole.residual, abs=1e-7)
+    assert torch.equal(part.U, truncated_svd(matrix, 12).U)
+
+
+@pytest.mark.parametrize("make", [signs, decaying])
+def test_the_gram_matrix_has_the_bits_of_float64(make):
+    matrix = make(60, 500)
+    wide = matrix.double()
+    assert torch.equal(gram(matrix), wide @ wide.T)
