@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy import special, stats
+from scipy import special
 
 from analysis.stats.metrics import bounds
 
@@ -44,7 +44,8 @@ def mean_interval(
     if n < 2:
         return Interval(float(array[0]) if n else np.nan, np.nan, np.nan, n)
     mean = float(array.mean())
-    half = float(stats.t.ppf((1 + confidence) / 2, n - 1) * stats.sem(array))
+    error = array.std(ddof=1) / n**0.5
+    half = float(special.stdtrit(n - 1, (1 + confidence) / 2) * error)
     return Interval(mean, mean - half, mean + half, n)
 
 

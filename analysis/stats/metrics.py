@@ -11,7 +11,6 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy import stats
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -132,7 +131,9 @@ def _moments(prediction: Floats, label: Floats) -> Floats:
 
 def _rank_moments(prediction: Floats, label: Floats) -> Floats:
     # ranks among all items; a resample keeps them
-    return _moments(stats.rankdata(prediction, axis=-1), stats.rankdata(label))
+    from scipy.stats import rankdata  # its import takes as long as that of pandas
+
+    return _moments(rankdata(prediction, axis=-1), rankdata(label))
 
 
 def _correlation(average: Floats) -> Floats:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from math import copysign, inf
 
 import numpy as np
-from scipy import special, stats
+from scipy import special
 
 from analysis.stats.metrics import Floats
 
@@ -66,7 +66,7 @@ class Resampled:
     @property
     def p_value(self) -> float:
         """Two-sided p of no difference, for other items and other seeds."""
-        return float(2 * stats.t.sf(abs(self._errors(self.value)), self.freedom))
+        return float(2 * special.stdtr(self.freedom, -abs(self._errors(self.value))))
 
     @property
     def p_equivalent(self) -> float:
@@ -74,7 +74,7 @@ class Resampled:
 
         Schuirmann 1987, doi:10.1007/BF01068419.
         """
-        return float(stats.t.sf(self._errors(MARGIN - abs(self.value)), self.freedom))
+        return float(special.stdtr(self.freedom, -self._errors(MARGIN - abs(self.value))))
 
     def detectable(self, comparisons: int = 1) -> float:
         """The smallest true difference that this design finds with a probability of `POWER`.
@@ -82,7 +82,7 @@ class Resampled:
         With many degrees of freedom (z_0.975 + z_0.8) standard errors; in general by the noncentral
         t. Of several comparisons by Bonferroni, and so by Holm at least as often.
         """
-        critical = stats.t.ppf(1 - LEVEL / 2 / comparisons, self.freedom)
+        critical = special.stdtrit(self.freedom, 1 - LEVEL / 2 / comparisons)
         return float(special.nctdtrinc(self.freedom, 1 - POWER, critical)) * self.error
 
     @property
@@ -98,5 +98,5 @@ class Resampled:
 
 
 def _widening(number: int) -> float:
-    expanded = np.sqrt(number / (number - 1)) * stats.t.ppf(0.975, number - 1)
-    return float(expanded / stats.norm.ppf(0.975))
+    expanded = np.sqrt(number / (number - 1)) * special.stdtrit(number - 1, 0.975)
+    return float(expanded / special.ndtri(0.975))
