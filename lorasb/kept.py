@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,7 @@ def kept(name: str, key: Any, find: Callable[[], Any]) -> Any:
     key
         What it depends on besides versions; plain JSON.
     """
-    versions = [metadata.version(library) for library in LIBRARIES]
-    text = json.dumps([key, versions], sort_keys=True)
+    text = json.dumps([key, _versions()], sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
     path = folder / "lorasb" / f"{name}-{digest[:16]}.json"
@@ -37,3 +37,8 @@ def kept(name: str, key: Any, find: Callable[[], Any]) -> Any:
     with suppress(OSError):  # a disk that cannot be written to makes the next call slow, no more
         write_json(path, found)
     return found
+
+
+@cache
+def _versions() -> list[str]:
+    return [metadata.version(library) for library in LIBRARIES]
