@@ -6,10 +6,12 @@ before or after, it knows the method `lora_xs`.
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
-
-from wrapt import when_imported
 
 if TYPE_CHECKING:
     from lorasb.start.estimate import estimate_factors
@@ -51,4 +53,34 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *_MODULES})
 
 
-when_imported("peft")(lambda _: import_module("lorasb.tuner"))
+class _AfterPeft:
+    """Imports the tuner as soon as PEFT is imported; to ask where PEFT is changes nothing."""
+
+    _asking = False
+
+    def find_spec(
+        self, name: str, path: Any, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Where PEFT is, from the finders that follow; None for all else."""
+        if name != "peft" or self._asking:
+            return None
+        self._asking = True
+        try:
+            found = find_spec(name)
+        finally:
+            self._asking = False
+        if found is not None and found.loader is not None:
+            execute = found.loader.exec_module
+
+            def execute_and_register(module: ModuleType) -> None:
+                execute(module)
+                import_module("lorasb.tuner")
+
+            found.loader.exec_module = execute_and_register  # type: ignore[method-assign]
+        return found
+
+
+if "peft" in sys.modules:
+    import_module("lorasb.tuner")
+else:
+    sys.meta_path.insert(0, _AfterPeft())

@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import import_module, metadata
+from importlib import import_module
 from typing import Any
 
 from lorasb.errors import UserError, refusal
@@ -211,6 +211,8 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="lorasb", description="Steps of the benchmark; run from the project's root."
     )
+    from importlib import metadata  # takes a third of the start of a job that asks a service
+
     version = f"lorasb {metadata.version('lorasb')}"
     parser.add_argument("--version", action="version", version=version)
     completion = COMPLETION in argv

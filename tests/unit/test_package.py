@@ -46,6 +46,13 @@ def test_peft_loads_adapters_whichever_is_imported_first(first, second, tmp_path
     assert run(LOAD.format(first=first, second=second, folder=tmp_path)).strip() == "6"
 
 
+def test_who_asks_where_peft_is_does_not_keep_the_tuner_from_it():
+    asks = "import importlib.util, sys, lorasb; assert importlib.util.find_spec('peft')"
+    knows = "'LORA_XS' in peft.mapping.PEFT_TYPE_TO_TUNER_MAPPING"
+    code = f"{asks}; assert 'peft' not in sys.modules; import peft; print({knows})"
+    assert run(code).strip() == "True"
+
+
 def test_importing_the_package_alone_imports_nothing_heavy():
     found = run("import sys, lorasb; print(*sys.modules)").split()
     assert "lorasb" in found
@@ -61,7 +68,8 @@ def test_the_tuner_needs_only_the_packages_that_are_installed_with_it():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     core = {re.split("[>=]", one)[0] for one in project["dependencies"]}
     assert "torch" in needed
-    assert needed - set(sys.stdlib_module_names) - {"lorasb"} <= core
+    faster = {"scipy", "threadpoolctl"}  # used where they are
+    assert needed - set(sys.stdlib_module_names) - {"lorasb"} - faster <= core
 
 
 def imported(path: Path) -> set[str]:
