@@ -20,11 +20,12 @@ HEAD = """\
 
 <!-- Made by `python -m lorasb.methods.page > docs/methods.md`; a test fails when it is stale. -->
 
-Every method of `config/methods/`: what it trains, what the workflow makes for it first, and the
-numbers of one weight of 768 x 768 at rank 64, which stands for whatever the method's knob is.
-Counts without a closed form are those of the tuner itself. Shared numbers, such as a bank of
-vectors, are counted once for a whole model. [config/README.md](../config/README.md#a-method) has
-the keys of a file, [method.md](method.md) the mathematics of LoRA-XS, LoRA-SB and their relatives,
+Every method of `config/methods/`: what the workflow makes for it first, and the numbers of one
+weight of 768 x 768 that it trains, stores and has as its optimiser's state, at rank 64, which
+stands for whatever the method's knob is. Counts
+without a closed form are those of the tuner itself. Shared numbers, such as a bank of vectors, are
+counted once for a whole model. [config/README.md](../config/README.md#a-method) has the keys of a
+file, [method.md](method.md) the mathematics of LoRA-XS, LoRA-SB and their relatives,
 [plugins.md](plugins.md) how a method of your own joins.
 
 """
@@ -48,7 +49,8 @@ def page() -> str:
     """The whole page, in Markdown."""
     found = [make_variant(name) for name in config.names("methods")]
     rows = "".join(f"| {' | '.join(_row(variant))} |\n" for variant in found)
-    head = "| variant | label | source | first | trained | stored |\n|---|---|---|---|---:|---:|\n"
+    head = "| variant | label | source | first | trained | stored | state |\n"
+    head += "|---|---|---|---|---:|---:|---:|\n"
     parts = "\n".join(_part(variant) for variant in found)
     absent = "".join(f"{_filled(f'- {name}: {why}.')}\n" for name, why in ABSENT.items())
     return f"{HEAD}{head}{rows}\n{parts}\n## What PEFT has and is not here\n\n{absent}"
@@ -57,17 +59,19 @@ def page() -> str:
 def _row(variant: Variant) -> list[str]:
     counts = variant.method.count(SHAPES, RANK if variant.method.has_rank else 0, 768 * 768)
     needs = ", ".join(sorted(need.replace("_", " ") for need in variant.method.needs))
-    numbers = [f"{number:,}" for number in (counts.trainable, counts.stored)]
+    numbers = (counts.trainable, counts.stored, counts.optimizer_state)
     paper = config.load_variant(variant.name).get("paper", NONE)
-    return [f"`{variant.name}`", variant.label, paper, needs or NONE, *numbers]
+    names = [f"`{variant.name}`", variant.label, paper, needs or NONE]
+    return [*names, *(f"{number:,}" for number in numbers)]
 
 
 def _part(variant: Variant) -> str:
-    """What a method is, where it deviates, its rates, and the variants in its file."""
+    """What a method is and costs, where it deviates, its rates, and variants in its file."""
     data = config.load_variant(variant.name)
     lines = [f"## {variant.label}", "", config.opening_comment(config.variant_file(variant.name))]
-    if "deviates" in data:
-        lines += ["", _filled(f"Deviates: {data['deviates']}.")]
+    for key in ("costs", "deviates"):
+        if key in data:
+            lines += ["", _filled(f"{key.capitalize()}: {data[key]}.")]
     if variant.rates:
         lines += ["", f"Rates of a sweep: {', '.join(variant.rates)}."]
     inside = [one for one in config.load_families([variant.name]) if one != variant.name]
