@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any
 from lorasb.errors import UserError
 
 if TYPE_CHECKING:
+    from lorasb.models.shapes import LayerShapes
     from lorasb.models.spec import Kind, ModelSpec
 
 Shapes = Mapping[str, tuple[int, int]]
@@ -82,6 +83,12 @@ def full(shapes: Shapes, base_params: int) -> Counts:
 def lora(shapes: Shapes, rank: int) -> Counts:
     """LoRA (arXiv 2106.09685): A (r, n) and B (m, r)."""
     trained = sum(rank * (m + n) for m, n in fitting(shapes, rank))
+    return Counts(trainable=trained, stored=trained)
+
+
+def norms(shapes: Shapes) -> Counts:
+    """LN tuning (arXiv 2312.11420): all norms, whose numbers a model's shapes bring with them."""
+    trained = getattr(shapes, "norms", 0)  # weights alone have none
     return Counts(trainable=trained, stored=trained)
 
 
@@ -213,7 +220,7 @@ def count_report(
     }
 
 
-def model_shapes(spec: ModelSpec, kind: Kind, num_labels: int) -> tuple[Shapes, int, int]:
+def model_shapes(spec: ModelSpec, kind: Kind, num_labels: int) -> tuple[LayerShapes, int, int]:
     """Shapes of the adapted weights, numbers of the whole model, numbers of its task head."""
     from lorasb.models.layers import head_parameters, target_shapes
     from lorasb.models.load import skeleton

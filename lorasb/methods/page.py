@@ -10,9 +10,11 @@ from textwrap import fill
 
 from lorasb.config import read as config
 from lorasb.methods.registry import Variant, make_variant, make_variants
+from lorasb.models.shapes import LayerShapes
 
-# a weight of BERT's size, at whose rank a method with one is counted
-SHAPES = {"layer": (768, 768)}
+# a weight of BERT's size and a norm, at whose rank a method with one is counted
+SHAPES = LayerShapes({"layer": (768, 768)})
+SHAPES.norms = 768
 RANK = 64
 
 HEAD = """\
@@ -22,7 +24,7 @@ HEAD = """\
 
 Every method of `config/methods/`: what the workflow makes for it first, and the numbers of one
 weight of 768 x 768 that it trains, stores and has as its optimiser's state, at rank 64, which
-stands for whatever the method's knob is. Counts
+stands for whatever the method's knob is. LN tuning's are those of one norm of that width. Counts
 without a closed form are those of the tuner itself. Shared numbers, such as a bank of vectors, are
 counted once for a whole model. [config/README.md](../config/README.md#a-method) has the keys of a
 file, [method.md](method.md) the mathematics of LoRA-XS, LoRA-SB and their relatives,
@@ -35,7 +37,6 @@ ABSENT = {
     "Prompt and prefix tuning, P-tuning, CPT, Cartridge, adaption prompts": (
         "they change inputs or add attention; no adapted weight changes that could be counted"
     ),
-    "LN tuning": "it trains norms; counts and updates here are those of the adapted weights",
     "BEFT": "it trains biases, which not all models have, and PEFT cannot merge it without one",
     "Lily, Shadow": "PEFT cannot merge them, so that they have no change of a weight",
     "MonteCLoRA": "PEFT cannot copy a trained layer, which is how its change is measured here",

@@ -24,6 +24,7 @@ _METHODS = {
     "flora": "flora.method",
     "full": "full",
     "gelora": "gelora",
+    "ln-tuning": "ln_tuning",
     "lora-ga": "lora_ga",
     "lora-ga-peft": "lora_ga_peft",
     "lora-one": "lora_one",

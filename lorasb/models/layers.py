@@ -14,6 +14,7 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 from transformers.pytorch_utils import Conv1D
 
 from lorasb.errors import UserError
+from lorasb.models.shapes import LayerShapes
 
 if TYPE_CHECKING:
     from peft import PeftConfig
@@ -133,10 +134,27 @@ def target_shapes(
     exclude: Sequence[str] = (),
     *,
     quantized: bool = False,
-) -> dict[str, tuple[int, int]]:
+) -> LayerShapes:
     """Shapes (out, in) of the weights that `matching_modules` finds."""
     modules = matching_modules(model, target_modules, exclude, quantized=quantized)
-    return {name: linear_shape(module) for name, module in modules.items()}
+    shapes = LayerShapes({name: linear_shape(module) for name, module in modules.items()})
+    norms = norm_layers(model, exclude).values()
+    shapes.norms = sum(value.numel() for norm in norms for value in norm.parameters())
+    return shapes
+
+
+def norm_layers(model: nn.Module, exclude: Sequence[str] = ()) -> dict[str, nn.Module]:
+    """The layers that normalise, by name: those of a class called ...Norm with a length a feature.
+
+    Layers inside a module of `exclude` (the task head) are left out.
+    """
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if type(module).__name__.endswith("Norm")
+        and getattr(getattr(module, "weight", None), "ndim", None) == 1
+        and not is_inside(name, exclude)
+    }
 
 
 def linear_shapes(model: nn.Module) -> dict[str, tuple[int, int]]:

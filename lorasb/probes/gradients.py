@@ -118,6 +118,8 @@ class Probe:
     def trained_gradients(self, moment: Moment) -> list[Tensor]:
         """Gradient of the mean loss at the parameters that the method trains."""
         sums = [torch.zeros_like(parameter) for parameter in moment.parameters]
+        if not sums:  # which autograd refuses
+            return sums
         with torch.enable_grad():
             for batch in self.batches:
                 loss = batch_loss(moment.model, batch, logits=self.logits) / self.rows

@@ -20,6 +20,8 @@ from lorasb.training.setup import context, load_base
 # of a central difference, relative to the parameters: exact where weights are products of two
 # trained matrices, and elsewhere wrong by about its square
 DIFFERENCE = 1e-2
+# where PEFT keeps trained copies of whole modules
+COPIES = ("modules_to_save", "ln_tuning_layers")
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def replay(study: Study, cell: Cell, rows: int) -> Iterator[Moment]:
     besides = {
         name: plain
         for name in trained
-        if (plain := _plain(name)) in names and plain.removesuffix(".weight") not in base
+        if (plain := plain_name(name)) in names and plain.removesuffix(".weight") not in base
     }
     for step, kept in sorted(_kept(cell).items()):
         _check(cell, step, kept, trained)
@@ -139,9 +141,11 @@ def _check(
             raise UserError(f"{path}: step {step}: {name} is not finite; {remake(path)}")
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
     """The name in the base model of a parameter that a PEFT model wraps."""
-    return name.removeprefix(PREFIX).replace(".modules_to_save.default.", ".")
+    for copies in COPIES:
+        name = name.replace(f".{copies}.default.", ".")
+    return name.removeprefix(PREFIX)
 
 
 def _norm(tensors: Sequence[Tensor]) -> float:

@@ -12,6 +12,7 @@ from lorasb.config.read import read_text
 from lorasb.errors import UserError
 from lorasb.kept import kept
 from lorasb.methods.counts import Counts, Shapes, model_shapes
+from lorasb.models.shapes import LayerShapes
 from lorasb.study.cells import Cell, Point
 
 if TYPE_CHECKING:
@@ -35,9 +36,16 @@ def _point_counts(study: Study, point: Point) -> Counts:
 def adapted_shapes(study: Study, model: str, task: str) -> tuple[Shapes, int, int]:
     """Shapes of the adapted weights, numbers of the whole model, numbers of its task head."""
     spec, own = study.models[model], study.tasks[task]
-    find = partial(model_shapes, spec, own.kind, own.num_labels)
-    shapes, numbers, head = of_shape(study, model, task, "shapes", find)
-    return {name: (rows, columns) for name, (rows, columns) in shapes.items()}, numbers, head
+    find = partial(_sizes, spec, own.kind, own.num_labels)
+    sizes, norms, numbers, head = of_shape(study, model, task, "sizes", find)
+    shapes = LayerShapes({name: (rows, columns) for name, (rows, columns) in sizes.items()})
+    shapes.norms = norms
+    return shapes, numbers, head
+
+
+def _sizes(*model: Any) -> tuple[Shapes, int, int, int]:
+    shapes, numbers, head = model_shapes(*model)
+    return shapes, shapes.norms, numbers, head
 
 
 def of_shape(study: Study, model: str, task: str, name: str, find: Callable[[], Any]) -> Any:

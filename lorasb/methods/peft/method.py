@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -95,12 +95,12 @@ class PeftMethod(Method):
 
         from lorasb.methods.peft.dora import guard_zero_rows
         from lorasb.models.layers import target_shapes
-        from lorasb.models.precision import hold_in_float32, lower
+        from lorasb.models.precision import lower
         from lorasb.seeding import derive_seed
 
         shapes = target_shapes(model, context.target_modules, context.task_head)
         self.count(shapes, context.rank, 0)  # refuses a rank that does not fit
-        hold_in_float32(model, context.task_head)
+        self.hold(model, context.task_head)
         with torch.random.fork_rng():
             torch.manual_seed(derive_seed(context.seed, "adapter"))
             adapted = self.wrap(model, context)
@@ -113,6 +113,12 @@ class PeftMethod(Method):
         if self.arguments.get("optimizer"):
             self.optimizer(adapted, 1.0, 0.0)  # one that trains less than all freezes the rest
         return adapted
+
+    def hold(self, model: PreTrainedModel, head: Sequence[str]) -> None:
+        """Make what is trained of the model's own modules, such as its task head, float32."""
+        from lorasb.models.precision import hold_in_float32
+
+        hold_in_float32(model, head)
 
     def wrap(self, model: PreTrainedModel, context: Context) -> Network:
         """The model with an adapter at its start."""
@@ -177,7 +183,6 @@ class PeftMethod(Method):
         from lorasb.methods.peft.dora import guard_zero_rows
         from lorasb.methods.peft.moved_start import load_moved
         from lorasb.methods.saved import load_saved, refuse_other_names
-        from lorasb.models.precision import hold_in_float32
 
         weights = folder / "adapter_model.safetensors"
         if not weights.exists():  # PEFT would look for the folder's name on the hub
@@ -185,7 +190,7 @@ class PeftMethod(Method):
         tensors = load_saved(weights)
         read = load_moved if self.moves_start else peft.PeftModel.from_pretrained
         try:
-            hold_in_float32(model, peft.PeftConfig.from_pretrained(folder).modules_to_save or [])
+            self.hold(model, peft.PeftConfig.from_pretrained(folder).modules_to_save or [])
             adapted = read(model, folder)
         except (UserError, ValueError, OSError, KeyError, RuntimeError, TypeError) as error:
             raise UserError(

@@ -62,8 +62,7 @@ VARIANTS = {
     "DoRA": ["dora"],
     # the ablations too: what they start from changes no count
     "LoRA-XS/LoRA-SB": [
-        "lora-xs",
-        *(n for n in config.variants() if n.startswith("lora-sb")),
+        *(n for n in config.variants() if n.startswith(("lora-sb", "lora-xs"))),
     ],
 }
 # counted in the tuner, or a closed form that no model of the reference has
@@ -152,8 +151,8 @@ def test_other_layers_do_not_fit_what_the_paper_prints() -> None:
 
 def test_every_trained_variant_is_compared_with_the_reference() -> None:
     compared = {variant for variants in VARIANTS.values() for variant in variants}
-    # the whole model, or a number a rank more than LoRA: the contract
-    compared |= {"full", "full-kahan", "flora", "sora", "sora-schedule"}
+    # the whole model, norms alone, or a number a rank more than LoRA: the contract
+    compared |= {"full", "full-kahan", "flora", "ln-tuning", "sora", "sora-schedule"}
     trained = {
         name: made for name in config.variants() if (made := make_variant(name).method).trains
     }
@@ -167,6 +166,13 @@ def test_both_r_by_r_methods_train_alike_and_store_differently() -> None:
     # 3 (6 + 4) + 3 (5 + 7) numbers of B and A, which follow from the weights or are kept
     assert counts.lora_xs(shapes, 3) == counts.Counts(trainable=18, stored=18, shared=66)
     assert counts.lora_sb(shapes, 3) == counts.Counts(trainable=18, stored=18 + 66)
+
+
+def test_norms_of_mistral() -> None:
+    shapes = shapes_of("mistral-7b", ("q_proj",))
+    # two in each of 32 blocks and one at the end
+    assert counts.norms(shapes) == counts.Counts(trainable=65 * 4096, stored=65 * 4096)
+    assert counts.norms({"alone": (4, 4)}).trainable == 0
 
 
 def test_pissa_keeps_its_start_beside_what_it_trains() -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from lorasb.errors import UserError
 from lorasb.linalg.measures import orthonormal, projection
-from lorasb.probes.gradients import Probe
+from lorasb.models.layers import norm_layers
+from lorasb.probes.gradients import GradientRows, Probe
 from lorasb.probes.replay import Moment, replay
 from tests.unit import kept
 
@@ -52,6 +55,34 @@ def test_what_is_carried_is_what_does_not_change_adapted_weights(project):
     full = last("full")
     assert {"score.weight", "model.embed_tokens.weight"} < set(full.carried)
     assert len(full.parameters) == len(full.base)
+
+
+def test_trained_norms_are_carried_and_no_adapted_weight_changes(project):
+    for name, old, new in (
+        ("quickstart.yaml", "  full: {}\n", "  full: {}\n  ln-tuning: {}\n"),
+        ("quickstart.selected_lr.tsv", "\tfull\t", "\tln-tuning\t"),
+    ):
+        path = project / "config/studies" / name
+        text = path.read_text(encoding="utf-8")
+        lines = [line.replace(old, new) for line in text.splitlines(keepends=True) if old in line]
+        path.write_text(text + "".join(lines) if "tsv" in name else text.replace(old, new))
+    probe = Probe(kept.resolved(), kept.rows(), seed=0, top=4)
+    cell = kept.keep("ln-tuning")
+    rows = GradientRows(cell, probe)
+    for moment in replay(kept.study(), cell, kept.ROWS):
+        rows.add(moment)
+        probe.loss(moment.updates, moment.carried)
+        found = probe.network(**probe.batches[0]).logits
+        # float32 of logits of size 1
+        torch.testing.assert_close(
+            found, moment.model(**probe.batches[0]).logits, rtol=1e-4, atol=1e-4
+        )
+    norms = {f"{name}.weight" for name in norm_layers(probe.network, ["score"])}
+    assert set(moment.carried) == norms | {"score.weight"}
+    assert not any(update.any() for update in moment.updates.values())
+    for row in rows.finished():
+        assert row["gradient_norm"] > 0
+        assert math.isnan(row["equivalent_cosine"])
 
 
 def test_weights_between_frozen_bases_move_as_written_out(project):
