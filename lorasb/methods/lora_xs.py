@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from lorasb.errors import UserError
 from lorasb.methods.method import Context, Network
 from lorasb.methods.peft.method import LEAVE_OUT, PeftMethod, shared_options
 
@@ -19,7 +21,9 @@ if TYPE_CHECKING:
 class LoraXS(PeftMethod):
     """W = W0 + s B R A with B = U_r, A = S_r V_r^T of W0's SVD and R ~ N(0, 1e-5^2).
 
-    Arguments: `scaling`, the s above; `dropout` and what leaves layers out, as in `LoraXSConfig`.
+    Arguments: `scaling`, the s above; `dropout` and what leaves layers out, as in `LoraXSConfig`;
+    `products`: "in-order", x to A to R to B, or "fewest", the order with the fewest operations for
+    each weight and batch (RunLoRA, arXiv 2312.03415), the same numbers to rounding.
     """
 
     needs = frozenset({"weight_factors"})
@@ -27,7 +31,17 @@ class LoraXS(PeftMethod):
         "scaling": {"type": "number", "not": {"const": 0}, "default": 1.0, "hint": "any but 0"},
         "dropout": {"type": "number", "minimum": 0, "exclusiveMaximum": 1, "default": 0.0},
         **{name: {"type": ["array", "string", "integer"], "default": None} for name in LEAVE_OUT},
+        "products": {"enum": ["in-order", "fewest"], "default": "in-order"},
     }
+
+    def __init__(self, products: str = "in-order", **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.chooses = products == "fewest"
+        if self.chooses and arguments.get("dropout"):
+            raise UserError(
+                "arguments: dropout masks the adapter's input alone, which fits no merged weight; "
+                "leave out dropout, or products: fewest"
+            )
 
     def peft_config(self, context: Context) -> LoraXSConfig:
         """An adapter whose bases are filled by `attach`."""
@@ -40,6 +54,19 @@ class LoraXS(PeftMethod):
             **self.arguments,
             **shared_options(context),
         )
+
+    def wrap(self, model: PreTrainedModel, context: Context) -> Network:
+        """The model with empty adapters."""
+        return self._chosen(super().wrap(model, context))
+
+    def load(self, model: PreTrainedModel, folder: Path) -> Network:
+        """The adapter, computed as it was in training."""
+        return self._chosen(super().load(model, folder))
+
+    def _chosen(self, adapted: Network) -> Network:
+        from lorasb.methods.lora_xs_products import choose_products
+
+        return choose_products(adapted) if self.chooses else adapted
 
     def attach(self, model: PreTrainedModel, context: Context) -> Network:
         """Wrap the model and fill B, R, A."""

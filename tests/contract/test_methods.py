@@ -33,9 +33,11 @@ SMALL: dict[str, dict[str, Any]] = {
     # as many groups as inputs would be plain LoRA
     "velora": {"velora_config": {"num_groups": 4, "init_type": "batch_average_once"}},
 }
-# those whose training does not start at W0: coefficients are drawn; all of LoRA-SB but R = 0
-MOVED = {"fourierft", "c3a", "vblora", "unilora", "lora-xs", "lora-one", "kasa"} | {
-    v for v in VARIANTS if v.startswith("lora-sb") and "zero" not in v and "sgd" not in v
+# those whose training does not start at W0: coefficients are drawn; R but where it is 0
+MOVED = {"fourierft", "c3a", "vblora", "unilora", "lora-one", "kasa"} | {
+    v
+    for v in VARIANTS
+    if v.startswith(("lora-sb", "lora-xs")) and "zero" not in v and "sgd" not in v
 }
 # what a tuner fits to its inputs without a gradient
 FITTED = "lora_velora_embed"
