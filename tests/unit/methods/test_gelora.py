@@ -42,6 +42,9 @@ def test_the_dimension_is_that_of_the_shape():
     for same in (points @ turn.double(), 7 * points, points + 3, points[order]):
         # distances of float64 numbers, rounded
         assert intrinsic_dimension(same) == pytest.approx(expected, rel=1e-6)
+    # a map of full column rank stretches some directions, which leaves the dimension nearly
+    wide = torch.randn(50, 80, generator=torch.Generator().manual_seed(3)).double()
+    assert intrinsic_dimension(points @ wide) == pytest.approx(expected, rel=0.1)
     twins = torch.cat([points, points[:1], points[:1]])
     assert intrinsic_dimension(twins) == pytest.approx(expected, rel=0.02)  # one point fewer
     assert intrinsic_dimension(cube(5, 2000, 5)[:, :2]) < 2.2

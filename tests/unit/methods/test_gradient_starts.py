@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,17 @@ LORA = {"r": "rank", "lora_alpha": ALPHA, "use_rslora": True}
 S = ALPHA / RANK**0.5
 
 
-def started(method: Any, folder: Path, scale: float = 1.0) -> list[tuple[LoraLayer, Tensor]]:
+def started(
+    method: Any,
+    folder: Path,
+    scale: float = 1.0,
+    change: Callable[[Tensor], Tensor] = lambda gradient: gradient,
+) -> list[tuple[LoraLayer, Tensor]]:
     """Each adapted layer and its gradient, in float64."""
     model = tiny_llama(0)
     told = context(model, LLAMA_TARGETS, folder)
-    gradients = {n: scale * g for n, g in load_gradients(told.inputs["gradient"]).items()}
+    drawn = load_gradients(told.inputs["gradient"])
+    gradients = {n: change(scale * g).contiguous() for n, g in drawn.items()}
     save_gradients(gradients, told.inputs["gradient"])
     layers = dict(method.attach(model, told).get_base_model().named_modules())
     return [(layers[name], gradient.double()) for name, gradient in gradients.items()]
@@ -94,6 +101,15 @@ def test_lora_ga_does_not_depend_on_the_size_of_the_gradient(tmp_path):
             close(a, b)
 
 
+def test_lora_ga_follows_from_the_gradient_alone(tmp_path):
+    """Twice the same of the same one, and others of another."""
+    one, same = (started(LoraGA(ALPHA, GAMMA), tmp_path) for _ in range(2))
+    other = started(LoraGA(ALPHA, GAMMA), tmp_path, change=lambda gradient: gradient.flip(0, 1))
+    for (a, _), (b, _), (c, _) in zip(one, same, other, strict=True):
+        assert all(torch.equal(x, y) for x, y in zip(factors(a), factors(b), strict=True))
+        assert not torch.allclose(factors(a)[0].abs(), factors(c)[0].abs(), rtol=0.1)
+
+
 def test_a_rank_above_half_a_weight_is_refused_for_lora_ga():
     method = LoraGA(ALPHA, GAMMA)
     assert method.count({"narrow": (8, 20)}, 4, 0).stored == 2 * 4 * 28
@@ -107,6 +123,9 @@ def test_lora_one_starts_at_the_best_form_of_the_step(tmp_path):
         largest = torch.linalg.svdvals(gradient)
         change = layer.get_delta_weight("default").detach().double()
         close(change, -S / (GAMMA * largest[0]) * best(gradient, RANK))
+        x = torch.randn(3, gradient.shape[1], generator=torch.Generator().manual_seed(0))
+        moved = (layer(x) - layer.get_base_layer()(x)).detach()
+        close(moved, x @ change.float().T)
         assert torch.linalg.matrix_norm(change, 2) == pytest.approx(S / GAMMA, rel=1e-4)
         balanced = torch.diag(largest[:RANK] / (largest[0] * GAMMA))
         close(A @ A.T, balanced)

@@ -96,3 +96,63 @@ def test_every_layer_is_guarded_after_attaching_and_loading(tmp_path):
         for layer in layers(adapted).values():
             assert type(layer.lora_magnitude_vector["default"]) is SafeDoraLinearLayer
     assert torch.isfinite(model(**inputs()).logits).all()
+
+
+def test_the_length_of_the_direction_does_not_matter():
+    """V -> c V: the output is that of q V / |V|."""
+    model, _ = trained(make_variant("dora").method)
+    before = logits(model)
+    with torch.no_grad():
+        for layer in layers(model).values():
+            layer.get_base_layer().weight.mul_(3.0)
+            layer.lora_B["default"].weight.mul_(3.0)
+    # float32 sums of numbers three times as large; logits are of size 1
+    torch.testing.assert_close(logits(model), before, rtol=0, atol=1e-4)
+
+
+def test_merging_can_be_undone():
+    model, base = trained(make_variant("dora").method)
+    layer = layers(model)["model.layers.0.mlp.down_proj"]
+    V, q = parts(layer)
+    layer.merge()
+    merged = layer.get_base_layer().weight.detach().double()
+    # float32, of weights of size 1
+    close = {"rtol": 1e-5, "atol": 1e-6}
+    torch.testing.assert_close(merged, (q / V.norm(dim=1))[:, None] * V, **close)
+    layer.unmerge()
+    left = layer.get_base_layer().weight.detach()
+    torch.testing.assert_close(left, base["model.layers.0.mlp.down_proj"], **close)
+
+
+def test_with_norms_that_stay_it_is_lora(monkeypatch):
+    """q and |V| both held at the lengths of the weight's rows."""
+    monkeypatch.setattr(
+        SafeDoraLinearLayer, "get_weight_norm", lambda self, weight, **_: weight.norm(dim=1)
+    )
+    model, _ = trained(make_variant("dora").method)
+    plain = make_variant("lora").method.attach(tiny_llama(0), context(LLAMA_TARGETS))
+    for name, layer in layers(model).items():
+        lengths = layer.get_base_layer().weight.detach().norm(dim=1)
+        layer.lora_magnitude_vector["default"].weight.data.copy_(lengths)
+        for factor in ("lora_A", "lora_B"):
+            value = getattr(layer, factor)["default"].weight.detach()
+            getattr(layers(plain)[name], factor)["default"].weight.data.copy_(value)
+    # float32 sums in another order
+    torch.testing.assert_close(logits(model), logits(plain), rtol=0, atol=1e-5)
+
+
+def test_dropout_leaves_the_output_as_it_is_on_average():
+    method = make_variant("dora").method
+    method.arguments["options"] |= {"lora_dropout": 0.5}
+    model, _ = trained(method)
+    layer = layers(model)["model.layers.0.self_attn.q_proj"]
+    x = torch.randn(1, 16, generator=torch.Generator().manual_seed(0))
+    draws = 4000
+    torch.manual_seed(1)
+    with torch.no_grad():
+        expected = layer.eval()(x)
+        found = layer.train()(x.expand(draws, -1))
+    error = found.std(dim=0) / draws**0.5
+    assert error.min() > 0
+    # of 16 outputs, none further than four standard errors
+    assert ((found.mean(dim=0) - expected[0]).abs() < 4 * error).all()

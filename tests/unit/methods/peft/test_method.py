@@ -7,14 +7,18 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
+from peft import LoraConfig, get_peft_model
 from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import nn
 
 from lorasb.errors import UserError
+from lorasb.files import read_json, write_json
 from lorasb.methods.method import Context, Method
 from lorasb.methods.peft.method import PeftMethod
 from lorasb.methods.registry import make_variant
 from lorasb.models.layers import matching_modules, oriented_weight
-from tests.contract.test_methods import attached, step
+from tests.contract.test_methods import attached, logits, step
 from tests.unit.tiny import GPT2_TARGETS, LLAMA_TARGETS, sequences, tiny_gpt2, tiny_llama, train
 
 RANK = 4
@@ -126,6 +130,56 @@ def test_saved_rslora_keeps_its_scaling(tmp_path: Path):
     method.save(model, tmp_path)
     loaded = method.load(tiny_llama(0), tmp_path)
     assert {layer.scaling["default"] for layer in layers(loaded).values()} == {6 / RANK**0.5}
+
+
+def test_rslora_without_its_word_is_another_model(tmp_path: Path):
+    """So that a saved configuration that lost it is seen."""
+    method = peft_method(use_rslora=True)
+    model, _ = trained(method)
+    method.save(model, tmp_path)
+    config = read_json(tmp_path / "adapter_config.json")
+    assert config["use_rslora"] is True
+    write_json(tmp_path / "adapter_config.json", config | {"use_rslora": False})
+    found = logits(method.load(tiny_llama(0), tmp_path))
+    assert not torch.allclose(found, logits(model), rtol=0, atol=1e-4)
+
+
+def test_each_layer_of_rslora_has_its_own_rank_and_alpha():
+    own = {"rank_pattern": {"v_proj": 2}, "alpha_pattern": {"v_proj": 5}}
+    method = peft_method(use_rslora=True, **own)
+    model = method.attach(tiny_llama(0), context(LLAMA_TARGETS))
+    for name, layer in layers(model).items():
+        expected = 5 / 2**0.5 if "v_proj" in name else 6 / RANK**0.5
+        assert layer.scaling["default"] == pytest.approx(expected, rel=1e-12)
+
+
+def test_rslora_of_rank_1_is_lora():
+    found = []
+    for use_rslora in (True, False):
+        method = peft_method(use_rslora=use_rslora)
+        model = method.attach(tiny_llama(0), context(LLAMA_TARGETS, rank=1))
+        step(method, model)
+        found.append(logits(model))
+    assert torch.equal(*found)
+
+
+@pytest.mark.parametrize("use_rslora", [True, False])
+def test_the_size_of_an_update_does_not_depend_on_the_rank_under_rslora(use_rslora):
+    """Of random unit rows of A and columns of B; with s = alpha / r it falls as 1 / sqrt(r)."""
+    width = 512
+    random = torch.Generator().manual_seed(0)
+    x = torch.randn(1024, width, generator=random)
+    sizes = []
+    for rank in (1, 16, 256):
+        config = LoraConfig(r=rank, lora_alpha=8, target_modules=["0"], use_rslora=use_rslora)
+        layer = get_peft_model(nn.Sequential(nn.Linear(width, width)), config).base_model.model[0]
+        A, B = (F.normalize(torch.randn(rank, width, generator=random)) for _ in range(2))
+        layer.lora_A["default"].weight.data, layer.lora_B["default"].weight.data = A, B.T
+        sizes.append((x @ layer.get_delta_weight("default").T).std().item())
+    falls = [1.0, 1.0] if use_rslora else [1 / 4, 1 / 16]
+    # standard deviations of 1024 inputs, and of directions that are not quite orthogonal
+    assert sizes[1] / sizes[0] == pytest.approx(falls[0], rel=0.1)
+    assert sizes[2] / sizes[0] == pytest.approx(falls[1], rel=0.1)
 
 
 @pytest.mark.parametrize(

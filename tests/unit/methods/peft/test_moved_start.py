@@ -51,6 +51,9 @@ def test_start_is_the_principal_part_of_the_weight():
         torch.testing.assert_close(A @ A.T, torch.diag(S[:RANK] / 1.5), **close)
         rest = torch.linalg.svdvals(left)
         assert rest[0] == pytest.approx(S[RANK].item(), rel=1e-4)
+        # its rank is smaller by that of what was taken out
+        assert rest[-RANK:].max() < 1e-5
+        assert rest[-RANK - 1] > 1e-4
         torch.testing.assert_close(B.T @ left, torch.zeros_like(B.T @ left), **close)
         torch.testing.assert_close(left @ A.T, torch.zeros_like(left @ A.T), **close)
 
