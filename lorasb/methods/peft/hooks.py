@@ -89,8 +89,22 @@ class KeptDirections(StepHook):
 
 
 def penalty(model: Network) -> Tensor | None:
-    """What a tuner adds to the loss of a step, where PEFT does not add it itself: KaSA's terms."""
-    if getattr(model.peft_config[ADAPTER], "kasa_config", None) is None:
-        return None
-    found: Tensor = model.base_model._get_kasa_loss(ADAPTER)
-    return found
+    """What a tuner adds to the loss of a step, where PEFT does not: KaSA's terms and AdaLoRA's."""
+    config = model.peft_config[ADAPTER]
+    if getattr(config, "kasa_config", None) is not None:
+        found: Tensor = model.base_model._get_kasa_loss(ADAPTER)
+        return found
+    if hasattr(config, "orth_reg_weight"):
+        return config.orth_reg_weight * _from_orthonormal(model)
+    return None
+
+
+def _from_orthonormal(model: Network) -> Tensor:
+    """Mean of |P^T P - I| and |Q Q^T - I| over AdaLoRA's weights.
+
+    PEFT adds it in a forward pass that it takes for models with a task type alone.
+    """
+    layers = [module for module in model.modules() if hasattr(module, "ranknum")]
+    factors = [f for layer in layers for f in (layer.lora_A[ADAPTER], layer.lora_B[ADAPTER].T)]
+    away = [(f @ f.T - torch.eye(len(f), device=f.device)).norm() for f in factors]
+    return torch.stack(away).mean()
