@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 import warnings
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 from transformers import get_scheduler
 
-from lorasb.config.read import Data
 from lorasb.errors import UserError
+
+if TYPE_CHECKING:  # `first_learning_rate` is for scripts too, which have no package of the suite
+    from lorasb.config.read import Data
 
 
 def total_steps(settings: Data, rows: int) -> int:

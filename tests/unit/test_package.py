@@ -62,6 +62,7 @@ def test_importing_the_package_alone_imports_nothing_heavy():
 def test_the_tuner_needs_only_the_packages_that_are_installed_with_it():
     public = run(
         "import sys, lorasb; [getattr(lorasb, name) for name in lorasb.__all__];"
+        "import lorasb.integrations.trl, lorasb.training.schedule;"
         "print(*(m.__file__ for n, m in sys.modules.items() if n.startswith('lorasb')))"
     ).split()
     needed = {name for path in public for name in imported(Path(path))}
