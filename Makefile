@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install check test lint run report report-workflow sweep clean
+.PHONY: help install check test lint run report report-workflow sweep docs clean
 
 PYTHON ?= python3.11
 BIN := .venv/bin
@@ -27,8 +27,8 @@ test: install  ## all tests
 	$(PYTEST)
 
 lint: install  ## formatting, lint, types
-	ruff format --check lorasb analysis workflow tests
-	ruff check lorasb analysis workflow tests
+	ruff format --check lorasb analysis workflow tests docs
+	ruff check lorasb analysis workflow tests docs
 	mypy
 	snakefmt --check Snakefile workflow
 	snakemake --lint
@@ -46,6 +46,9 @@ report-workflow: install  ## write Snakemake's own report of that study: which r
 sweep: install  ## choose the learning rates of that study that are not committed
 	snakemake --cores $(CORES) sweep --config study=$(STUDY)
 
+docs: install  ## write the documentation site to build/site
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
+
 clean:  ## remove results, logs and the workflow's state; keeps .venv and results/published
-	rm -rf .snakemake logs
+	rm -rf .snakemake logs build
 	find results -mindepth 1 -maxdepth 1 ! -name README.md ! -name published -exec rm -rf {} +

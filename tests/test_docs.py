@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
+import html
+import json
 import re
+import subprocess
+import sys
 from pathlib import Path
+from pkgutil import resolve_name
+from typing import Any
 
+import peft
 import pytest
 import torch
+
+import lorasb
 
 ROOT = Path(__file__).resolve().parent.parent
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -14,31 +24,64 @@ LINK = re.compile(r"\]\((?!https?://)([^)#]*)#?([^)]*)\)")
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 SCORE = re.compile(r"\d+\.\d ± \d+\.\d")
 PATH = re.compile(r"`((?:analysis|config|lorasb|profiles|tests|workflow)/[\w./-]+)`")
-FOLDERS = (".", "docs", "config", "results")
+FOLDERS = (".", "docs", "docs/api", "config", "results")
 PAGES = sorted(page for folder in FOLDERS for page in (ROOT / folder).glob("*.md"))
 
 
 def test_peft_page_runs_and_its_adapters_agree(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "resources").symlink_to(ROOT / "resources")
-    monkeypatch.chdir(tmp_path)
-    names: dict[str, object] = {}
-    blocks = BLOCK.findall((ROOT / "docs" / "peft.md").read_text(encoding="utf-8"))
-    assert len(blocks) == 8
-    with torch.random.fork_rng(devices=[]):
-        for block in blocks:
-            exec(block, names)
+    names = run("docs/peft.md", tmp_path, monkeypatch)
     model, plain = names["model"], names["plain"]
-    batch = names["collate"](names["rows"][:4])  # type: ignore[operator]
+    batch = names["collate"](names["rows"][:4])
     with torch.no_grad():
-        trained = model(**batch).logits  # type: ignore[operator]
-        exported = plain(**batch).logits  # type: ignore[operator]
-        with model.disable_adapter():  # type: ignore[attr-defined]
-            untrained = model(**batch).logits  # type: ignore[operator]
+        trained = model(**batch).logits
+        exported = plain(**batch).logits
+        with model.disable_adapter():
+            untrained = model(**batch).logits
     # the same sums of float32 products in another order
     torch.testing.assert_close(exported, trained, rtol=1e-4, atol=1e-4)
     assert (trained - untrained).abs().max() > 0.1
+
+
+def run(page: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The names that a page's blocks leave, run in a folder like the project's root."""
+    (folder / "resources").symlink_to(ROOT / "resources")
+    monkeypatch.chdir(folder)
+    names: dict[str, Any] = {}
+    with torch.random.fork_rng(devices=[]):
+        for block in BLOCK.findall((ROOT / page).read_text(encoding="utf-8")):
+            exec(block, names)
+    return names
+
+
+def test_page_of_trainers_runs(tmp_path, monkeypatch):
+    names = run("docs/trainers.md", tmp_path, monkeypatch)
+    for model, rows in (("classified", "rows"), ("translated", "pairs")):
+        matrices = {n: p for n, p in names[model].named_parameters() if "lora_xs_R" in n}
+        assert matrices
+        assert all(matrix.any() for matrix in matrices.values())
+        assert len(names[rows]) == 64
+    saved = peft.PeftModel.from_pretrained(names["classifier"](), "build/classifier")
+    batch = names["DataCollatorWithPadding"](names["tokenizer"])(names["rows"][:4])
+    with torch.no_grad():
+        assert torch.equal(saved(**batch).logits, names["classified"].eval()(**batch).logits)
+    assert (tmp_path / "build/t5-lora/adapter_model.safetensors").exists()
+
+
+def test_the_notebook_runs(tmp_path, monkeypatch, capsys):
+    notebook = json.loads((ROOT / "docs/lora_sb.ipynb").read_text(encoding="utf-8"))
+    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert not any(cell["outputs"] for cell in cells)
+    monkeypatch.chdir(ROOT / "docs")
+    names: dict[str, Any] = {}
+    with torch.random.fork_rng(devices=[]):
+        for cell in cells:
+            exec("".join(cell["source"]), names)
+    assert names["final"] < names["untrained"]
+    # the same sums of float32 products in another order, logits of size 10
+    assert names["difference"] < 1e-4
+    assert "trainable params" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -54,6 +97,30 @@ def anchors(page: Path) -> set[str]:
     """The anchors that GitHub gives to the headings of a page."""
     headings = HEADING.findall(page.read_text(encoding="utf-8"))
     return {re.sub(r"[^\w -]", "", text.lower()).replace(" ", "-") for text in headings}
+
+
+def test_the_reference_has_every_public_name():
+    pages = "".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs/api").glob("*.md"))
+    listed = re.findall(r"^::: ([\w.]+)$", pages, re.MULTILINE)
+    names = {path.rpartition(".")[2] for path in listed}
+    assert names >= {*lorasb.__all__, "StartLoraSB", "UserError"}
+    for path in listed:
+        assert resolve_name(path)
+
+
+@pytest.mark.slow
+def test_the_site_is_built_strictly(tmp_path):
+    pytest.importorskip("mkdocs")
+    command = (sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path))
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    tuner = (tmp_path / "api/tuner/index.html").read_text(encoding="utf-8")
+    for setting in dataclasses.fields(lorasb.LoraXSConfig):
+        if "help" in setting.metadata:
+            assert setting.metadata["help"][:20] in html.unescape(tuner), setting.name
+    # the start page is the README, whose pictures lie elsewhere
+    for picture in ("docs/start.svg", "results/published/glue-minilm/figures"):
+        assert (tmp_path / picture.removeprefix("docs/")).exists()
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/results.md"])
