@@ -263,10 +263,9 @@ class LoraXSModel(BaseTuner):  # type: ignore[misc]
             key: value
             for key, value in model.state_dict().items()
             if f".{cls.prefix}" in key and key.endswith(f".{adapter_name}")
-            if FINGERPRINT not in key
         }
         if not config.stores_bases:  # computed from the base weights when the layers were made
-            remapped |= {key: value for key, value in current.items() if _is_base(key)}
+            remapped |= {key: value for key, value in current.items() if ".lora_xs_R." not in key}
         _refuse_other_keys(current.keys(), {key for key in remapped if f".{cls.prefix}" in key})
         for module in model.modules():
             if isinstance(module, LoraXSLayer) and adapter_name in module.r:
