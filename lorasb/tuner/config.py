@@ -56,7 +56,8 @@ class LoraXSConfig(PeftConfig):  # type: ignore[misc]
     Raises
     ------
     UserError
-        If a value is out of range, or if `save_bases=False` is combined with "empty".
+        If a value is out of range or not supported, or if `save_bases=False` is combined with
+        "empty".
     """
 
     r: int = field(default=32, metadata={"help": "Rank: R is an r x r matrix."})
@@ -69,6 +70,13 @@ class LoraXSConfig(PeftConfig):  # type: ignore[misc]
     )
     exclude_modules: list[str] | str | None = field(
         default=None, metadata={"help": "Names, or a regular expression, of layers to leave out."}
+    )
+    target_parameters: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "Refused: a model computes with experts that are stacked in one parameter past "
+            "any layer to which an update could be added."
+        },
     )
     scaling: float = field(default=1.0, metadata={"help": "The s in W0 + s B R A."})
     rank_pattern: dict[str, int] = field(
@@ -184,6 +192,13 @@ class LoraXSConfig(PeftConfig):  # type: ignore[misc]
                 raise UserError(f"LoraXSConfig: r is {r}; it should be at least 1")
         if 0 in (self.scaling, *self.scaling_pattern.values()):
             raise UserError("LoraXSConfig: scaling is 0, with which the adapter does nothing")
+        if self.target_parameters:
+            raise UserError(
+                f"LoraXSConfig: target_parameters {self.target_parameters}: not supported, as a "
+                "model computes with stacked experts past any layer to which an update could be "
+                "added; name linear layers in target_modules, and what they should leave out in "
+                "exclude_modules"
+            )
         if self.bias not in ("none", "all", "lora_xs_only"):
             raise UserError(
                 f"LoraXSConfig: bias '{self.bias}' is unknown; known: 'none', 'all', 'lora_xs_only'"

@@ -51,6 +51,12 @@ def test_stacked_experts_are_refused_where_targets_mean_them(mixture, targets):
         adapted(mixture(), target_modules=targets)
 
 
+def test_stacked_parameters_are_refused():
+    with pytest.raises(UserError, match=r"target_parameters \['experts.down_proj'\]: not support"):
+        LoraXSConfig(target_modules=["q_proj"], target_parameters=["experts.down_proj"])
+    assert LoraXSConfig(target_modules=["q_proj"], target_parameters=None).r == 32
+
+
 def test_the_rest_of_a_mixture_is_adapted():
     attention = {f"self_attn.{name}_proj" for name in "qkvo"}
     assert adapted(mixtral(), target_modules="all-linear", exclude_modules=["experts"]) == attention
