@@ -60,3 +60,16 @@ def test_torch_is_the_one_that_the_readme_was_measured_with():
 def test_environment_file_installs_from_the_constraints():
     text = (ROOT / "environment.yml").read_text()
     assert "-c constraints.txt" in text
+
+
+def test_docker_file_copies_what_is_there_and_takes_a_python_that_is_allowed():
+    text = (ROOT / "Dockerfile").read_text()
+    copied = [
+        name for line in re.findall(r"^COPY (.+) \S+$", text, re.MULTILINE) for name in line.split()
+    ]
+    assert {"pyproject.toml", "constraints.txt", "Makefile"} < set(copied)
+    assert all((ROOT / name).exists() for name in copied)
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    (version,) = re.findall(r"^FROM python:([\d.]+)", text, re.MULTILINE)
+    assert f"python={version}" in environment
+    assert version in (ROOT / ".github/workflows/ci.yml").read_text()
