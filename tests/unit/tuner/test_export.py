@@ -12,6 +12,7 @@ from typing import Any
 import peft
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -268,25 +269,67 @@ def test_half_precision_on_request(dtype, share, tmp_path):
         export_lora(model, tmp_path, dtype=torch.int8)
 
 
+def read(folder: Path) -> tuple[dict[str, Any], dict[str, tuple[Tensor, Tensor]]]:
+    """The configuration, and B and A by the names of the base model's modules."""
+    config = json.loads((folder / "adapter_config.json").read_text())
+    tensors = load_file(folder / "adapter_model.safetensors")
+    pairs = {}
+    for key in tensors:
+        found = re.fullmatch(r"base_model\.model\.(.+)\.lora_([AB])\.weight", key)
+        A, B = (tensors[f"base_model.model.{found[1]}.lora_{part}.weight"] for part in "AB")
+        pairs[found[1]] = (B, A)
+    return config, pairs
+
+
 def test_servers_find_what_they_read(tmp_path):
     """vLLM, SGLang and llama.cpp: pairs of matrices by name, one scaling, nothing else."""
     model = trained(tiny_llama(0), LLAMA_TARGETS, rank_pattern={"v_proj": 2})
     export_lora(model, tmp_path)
     modules = dict(tiny_llama(0).named_modules())
-    ranks = {}
-    for key, value in load_file(tmp_path / "adapter_model.safetensors").items():
-        found = re.fullmatch(r"base_model\.model\.(.+)\.lora_([AB])\.weight", key)
-        module = modules[found[1]]
-        if found[2] == "A":
-            assert value.shape[1] == module.in_features
-            ranks[found[1]] = len(value)
-        else:
-            assert value.shape == (module.out_features, ranks[found[1]])
-    config = json.loads((tmp_path / "adapter_config.json").read_text())
-    # they take lora_alpha / r for all layers, and room for the largest rank
-    assert config["lora_alpha"] == config["r"] == max(ranks.values())
-    assert set(config["target_modules"]) == {name.rpartition(".")[2] for name in ranks}
+    config, pairs = read(tmp_path)
+    # vLLM and SGLang take lora_alpha / r for all layers; llama.cpp lora_alpha / a layer's own rank
+    assert config["lora_alpha"] == config["r"] == 4
+    assert "rank_pattern" not in config
+    for name, (B, A) in pairs.items():
+        assert A.shape == (4, modules[name].in_features)
+        assert B.shape == (modules[name].out_features, 4)
+        update = model.get_base_model().get_submodule(name).get_delta_weight("default")
+        torch.testing.assert_close(B @ A, update.detach(), rtol=1e-5, atol=1e-6)  # float32
+    assert set(config["target_modules"]) == {name.rpartition(".")[2] for name in pairs}
     assert config["peft_type"] == "LORA"
     for key in ("use_dora", "modules_to_save", "use_rslora"):
         assert not config.get(key)
     assert config.get("bias", "none") == "none"
+
+
+@pytest.mark.parametrize(("kept", "rank"), [((2, 3), 3), ((4, 2), 4), ((0, 0), 1)])
+def test_directions_that_do_nothing_are_left_out_on_request(kept, rank, tmp_path):
+    model = trained(tiny_llama(0), ["q_proj"])
+    layers = [module for module in model.modules() if isinstance(module, LoraXSLayer)]
+    random = torch.Generator().manual_seed(0)
+    for layer, number in zip(layers, kept, strict=True):
+        U, _, V = torch.linalg.svd(torch.randn(4, 4, generator=random))
+        layer.lora_xs_R["default"].data = U[:, :number] @ V[:number]
+    export_lora(model, tmp_path / "reduced", reduce_rank=True)
+    config, pairs = read(tmp_path / "reduced")
+    assert config["r"] == config["lora_alpha"] == rank
+    assert {(B.shape[1], len(A)) for B, A in pairs.values()} == {(rank, rank)}
+    assert_same_model(peft.PeftModel.from_pretrained(tiny_llama(0), tmp_path / "reduced"), model)
+    export_lora(model, tmp_path / "whole")
+    assert read(tmp_path / "whole")[0]["r"] == 4
+
+
+def test_a_card_says_what_it_is_and_leaves_the_one_that_is_there(tmp_path):
+    model = trained(tiny_llama(0), ["q_proj"])
+    model.peft_config["default"].base_model_name_or_path = "owner/base"
+    export_lora(model, tmp_path / "a", dtype=torch.bfloat16)
+    card = ModelCard.load(tmp_path / "a/README.md")
+    assert (card.data.base_model, card.data.library_name) == ("owner/base", "peft")
+    assert "rank 4 in bfloat16" in card.text
+    model.peft_config["default"].base_model_name_or_path = str(tmp_path)
+    (tmp_path / "b").mkdir()
+    export_lora(model, tmp_path / "b")
+    assert ModelCard.load(tmp_path / "b/README.md").data.base_model is None
+    (tmp_path / "b/README.md").write_text("mine")
+    export_lora(model, tmp_path / "b")
+    assert (tmp_path / "b/README.md").read_text() == "mine"
