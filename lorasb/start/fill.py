@@ -127,6 +127,12 @@ def _layers(
     }
     if not layers:
         raise UserError(f"the model has no lora_xs adapter '{adapter_name}'")
+    for name, layer in layers.items():
+        if layer.lora_xs_R[adapter_name].is_meta:
+            raise UserError(
+                f"{name}: its weight is not in memory, and neither is its adapter; load the model "
+                "without offloading"
+            )
     config = unwrapped(model).peft_config[adapter_name]
     if config.save_bases is False:
         raise UserError(

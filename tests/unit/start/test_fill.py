@@ -349,3 +349,10 @@ def test_factors_are_not_changed():
     kept: dict[str, Factors] = copy.deepcopy(factors)
     initialize_lora_sb(adapted(tiny_llama(0), scaling=2.0), factors, ETA)
     assert all(torch.equal(factors[name].S, kept[name].S) for name in kept)
+
+
+def test_a_model_whose_weights_are_elsewhere_is_refused():
+    with torch.device("meta"):
+        model = adapted(type(tiny_llama(0))(tiny_llama(0).config))
+    with pytest.raises(UserError, match="its weight is not in memory, and neither is its adapter"):
+        initialize_lora_sb(model, {}, 1e-3)
