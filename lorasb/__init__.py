@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lorasb.start.estimate import estimate_factors
     from lorasb.start.fill import initialize_lora_sb
     from lorasb.start.gradients import estimate_gradients, load_gradients, save_gradients
+    from lorasb.start.recipe import load_recipe, save_recipe
     from lorasb.tuner import LoraXSConfig
     from lorasb.tuner.export import export_lora
 
@@ -29,7 +30,9 @@ __all__ = [
     "export_lora",
     "initialize_lora_sb",
     "load_gradients",
+    "load_recipe",
     "save_gradients",
+    "save_recipe",
 ]
 
 _MODULES = {
@@ -39,7 +42,9 @@ _MODULES = {
     "export_lora": "lorasb.tuner.export",
     "initialize_lora_sb": "lorasb.start.fill",
     "load_gradients": "lorasb.start.gradients",
+    "load_recipe": "lorasb.start.recipe",
     "save_gradients": "lorasb.start.gradients",
+    "save_recipe": "lorasb.start.recipe",
 }
 
 

@@ -37,6 +37,7 @@ def test_peft_page_runs_and_its_adapters_agree(
     with torch.no_grad():
         trained = model(**batch).logits
         exported = plain(**batch).logits
+        assert torch.equal(names["same"].eval()(**batch).logits, trained)
         with model.disable_adapter():
             untrained = model(**batch).logits
     # the same sums of float32 products in another order

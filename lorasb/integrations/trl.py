@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from peft import PeftModel
@@ -16,6 +14,7 @@ from lorasb.start.fill import initialize_lora_sb
 from lorasb.start.gradients import estimate_gradients
 from lorasb.training.schedule import first_learning_rate
 from lorasb.tuner import LoraXSLayer
+from lorasb.tuner.without import without_adapters
 
 logger = logging.get_logger(__name__)
 
@@ -67,7 +66,7 @@ class StartLoraSB(TrainerCallback):  # type: ignore[misc]
             args.get_warmup_steps(state.max_steps),
             state.max_steps,
         )
-        with _without_adapters(model) as base:
+        with without_adapters(model) as base:
             gradients = estimate_gradients(
                 base,
                 train_dataloader,
@@ -79,22 +78,3 @@ class StartLoraSB(TrainerCallback):  # type: ignore[misc]
             f"LoRA-SB: adapter '{name}' starts at the gradient of {self.num_samples} samples, "
             f"with learning rate {rate:g}"
         )
-
-
-@contextmanager
-def _without_adapters(model: PeftModel) -> Iterator[Any]:
-    """The base model with its own layers in place of the adapted ones."""
-    base = model.get_base_model()
-    adapted = {
-        name: module for name, module in base.named_modules() if isinstance(module, LoraXSLayer)
-    }
-    configs = base.peft_config
-    del base.peft_config
-    try:
-        for name, layer in adapted.items():
-            base.set_submodule(name, layer.get_base_layer())
-        yield base
-    finally:
-        for name, layer in adapted.items():
-            base.set_submodule(name, layer)
-        base.peft_config = configs

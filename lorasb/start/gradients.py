@@ -119,7 +119,7 @@ def each_gradient(
             )
     passes = _passes(modules, memory_limit_bytes)
     with _fork_rng(model):
-        batches = _share(list(_first_samples(dataloader, num_samples)), reduction)
+        batches = _share(list(first_samples(dataloader, num_samples)), reduction)
     rows = sum(map(_rows, batches))
     progress = tqdm(total=len(passes) * rows, desc="gradient", file=sys.stderr, disable=None)
     with progress:
@@ -195,7 +195,8 @@ def _base_model(model: nn.Module) -> Any:
     return found
 
 
-def _first_samples(dataloader: Iterable[Mapping[str, Tensor]], num_samples: int) -> Iterator[Batch]:
+def first_samples(dataloader: Iterable[Mapping[str, Tensor]], num_samples: int) -> Iterator[Batch]:
+    """Batches, the last one cut, of that many samples; refuses fewer (UserError)."""
     if num_samples < 1:
         raise UserError(f"num_samples {num_samples}: at least 1 is needed")
     missing = num_samples

@@ -48,6 +48,24 @@ def check_rank(name: str, rank: int, shape: Sequence[int]) -> None:
         )
 
 
+def fingerprint(name: str, B: Tensor, A: Tensor) -> Tensor:
+    """(2, r), float32: B^T p and A q for random unit p and q that are the layer's, by its name.
+
+    Other bases, of another weight or turned among close singular values, have others.
+    """
+    B, A = B.float().cpu(), A.float().cpu()
+    random = generator(0, f"fingerprint of {name}")
+    sides = [torch.randn(size, generator=random) for size in (len(B), A.shape[1])]
+    p, q = (side / side.norm() for side in sides)
+    return torch.stack([p @ B, A @ q])
+
+
+def distance(found: Tensor, stored: Tensor) -> float:
+    """Of two fingerprints, as a share of the second."""
+    stored = stored.float().cpu()
+    return ((found - stored).norm() / stored.norm()).item()
+
+
 def _computing_dtype(x: Tensor) -> torch.dtype:
     """Of the adapter: that of autocast or of the activations."""
     kind = x.device.type
@@ -383,8 +401,7 @@ class LoraXSLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
         UserError
             If they differ.
         """
-        stored = stored.float().cpu()
-        away = ((self.fingerprint(adapter_name) - stored).norm() / stored.norm()).item()
+        away = distance(self.fingerprint(adapter_name), stored)
         if away > TOLERANCE:
             raise UserError(
                 f"{self.name}: the bases that were computed from this model's weight are not those "
@@ -393,15 +410,8 @@ class LoraXSLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
             )
 
     def fingerprint(self, adapter_name: str) -> Tensor:
-        """(2, r), float32: B^T p and A q for random unit p and q that are always the same.
-
-        Other bases, of another base weight or turned among close singular values, have others.
-        """
-        B, A = (part[adapter_name].float().cpu() for part in (self.lora_xs_B, self.lora_xs_A))
-        random = generator(0, f"fingerprint of {self.name}")
-        sides = [torch.randn(size, generator=random) for size in (len(B), A.shape[1])]
-        p, q = (side / side.norm() for side in sides)
-        return torch.stack([p @ B, A @ q])
+        """That of an adapter's bases."""
+        return fingerprint(self.name, self.lora_xs_B[adapter_name], self.lora_xs_A[adapter_name])
 
     def _device(self) -> torch.device:
         base = self.get_base_layer()
