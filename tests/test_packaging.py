@@ -52,7 +52,7 @@ def python(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     Dependencies are linked from this environment: downloading torch would take 3 GB.
     """
     folder = tmp_path_factory.mktemp("environment")
-    venv.create(folder, with_pip=True)
+    venv.create(folder, with_pip=True, symlinks=True)
     (site,) = folder.glob("lib/python*/site-packages")
     (wheel,) = built.glob("*.whl")
     (found,) = metadata.distributions(path=[str(wheel)])
