@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,7 @@ def save_recipe(
         other bases than it has.
     """
     model = unwrapped(model)
-    config = model.peft_config.get(adapter_name)
+    config = model.peft_config.get(adapter_name) if isinstance(model, PeftModel) else None
     layers = _layers(model, adapter_name)
     if not isinstance(config, LoraXSConfig) or not layers:
         raise UserError(f"save_recipe: the model has no lora_xs adapter '{adapter_name}'")
@@ -98,7 +98,7 @@ def load_recipe(
     """
     path = Path(folder) / FILE
     tensors, recipe = load_tensors(path), _recipe(path)
-    config, settings = LoraXSConfig(**recipe["config"]), recipe["settings"]
+    config, settings = _config(path, recipe), recipe["settings"]
     batches = list(first_samples(dataloader, settings["num_samples"]))
     if _hash(batches) != recipe["data"]:
         raise UserError(
@@ -160,6 +160,16 @@ def _recipe(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: it has no recipe; {AGAIN}")
     found: dict[str, Any] = json.loads(text)
     return found
+
+
+def _config(path: Path, recipe: Mapping[str, Any]) -> LoraXSConfig:
+    unknown = recipe["config"].keys() - {field.name for field in fields(LoraXSConfig)}
+    if unknown:
+        raise UserError(
+            f"{path}: it has a setting '{min(unknown)}', which this release of lorasb does not "
+            "know; install the one that wrote it"
+        )
+    return LoraXSConfig(**recipe["config"])
 
 
 def _hash(batches: Batches) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 import peft
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from lorasb import LoraXSConfig, estimate_gradients, initialize_lora_sb, load_recipe, save_recipe
@@ -84,7 +85,7 @@ def test_what_does_not_match_is_refused(other, tmp_path):
     assert not hasattr(base, "peft_config")
 
 
-@pytest.mark.parametrize("damage", ["missing", "cut", "no recipe", "a layer less"])
+@pytest.mark.parametrize("damage", ["missing", "cut", "no recipe", "a layer less", "newer"])
 def test_damage_is_one_line(damage, tmp_path):
     save_recipe(trained(), tmp_path, BATCHES, num_samples=4)
     file = tmp_path / FILE
@@ -94,20 +95,20 @@ def test_damage_is_one_line(damage, tmp_path):
         file.write_bytes(file.read_bytes()[:-40])
     elif damage == "no recipe":
         save_file(load_file(file), file)
+    elif damage == "newer":
+        rewrite(file, {"recipe": '{"config": {"s": 1}, "settings": {}}'})
     else:
-        remove(file, "model.layers.1.mlp.down_proj/R")
+        rewrite(file, None, "model.layers.1.mlp.down_proj/R")
     with pytest.raises(UserError, match=FILE) as caught:
         load_recipe(tiny_llama(0), tmp_path, BATCHES)
     assert "\n" not in str(caught.value)
 
 
-def remove(file: Path, name: str) -> None:
-    from safetensors import safe_open
-
+def rewrite(file: Path, metadata: dict[str, str] | None, without: str = "") -> None:
     with safe_open(file, "pt") as opened:
-        metadata = opened.metadata()
+        metadata = metadata or opened.metadata()
     tensors = load_file(file)
-    del tensors[name]
+    tensors.pop(without, None)
     save_file(tensors, file, metadata)
 
 
@@ -118,3 +119,16 @@ def test_an_adapter_that_trains_more_is_refused(tmp_path):
         save_recipe(model, tmp_path, BATCHES, num_samples=4)
     with pytest.raises(UserError, match="no lora_xs adapter 'other'"):
         save_recipe(model, tmp_path, BATCHES, "other", num_samples=4)
+    with pytest.raises(UserError, match="no lora_xs adapter 'default'"):
+        save_recipe(tiny_llama(0), tmp_path, BATCHES, num_samples=4)
+
+
+def test_one_of_several_adapters(tmp_path):
+    model = trained()
+    model.add_adapter("other", LoraXSConfig(r=2, target_modules=["up_proj"]))
+    model.set_adapter("other")
+    save_recipe(model, tmp_path, BATCHES, num_samples=4)
+    assert model.active_adapter == "other"
+    model.set_adapter("default")
+    loaded = load_recipe(tiny_llama(0), tmp_path, BATCHES, "mine").eval()
+    assert torch.equal(logits(loaded), logits(model))
