@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lorasb.bench.measure import Prepare
+from lorasb.bench.measure import MEGABYTE, Prepare
 
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 VOCABULARY = 1000
@@ -68,6 +68,22 @@ def step(setup: Setup, name: str) -> Prepare:
             optimizer.zero_grad()
 
     return lambda: action
+
+
+def kept_megabytes(setup: Setup, name: str) -> float:
+    """What one of `MODELS` keeps for a backward pass besides its own weights."""
+    model = MODELS[name](setup)
+    kept: dict[int, Tensor] = {}
+
+    def keep(value: Tensor) -> Tensor:
+        kept[value.untyped_storage().data_ptr()] = value
+        return value
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda value: value):
+        model(**setup.batch())
+    own = {value.untyped_storage().data_ptr() for value in model.state_dict().values()}
+    found = (value.untyped_storage().nbytes() for place, value in kept.items() if place not in own)
+    return sum(found) / MEGABYTE
 
 
 def start(setup: Setup, name: str) -> Prepare:

@@ -7,7 +7,7 @@ from functools import partial
 
 import torch
 
-from lorasb.bench.actions import MODELS, STARTS, Setup, start, step
+from lorasb.bench.actions import MODELS, STARTS, Setup, kept_megabytes, start, step
 from lorasb.bench.jobs import by_rule, jobs_of
 from lorasb.bench.measure import peak_megabytes, summary, timed
 from lorasb.errors import UserError, one_line
@@ -37,8 +37,9 @@ def bench(
     `step` is a training step with a frozen base as floor, `start` what comes before the first step
     with a forward and backward pass over the same samples as floor. All are measured in one
     process on a random Llama, in interleaved rounds: the median of the seconds, and of the ratios
-    to the floor's in the same round the median, the least and the largest; and the peak memory of
-    a process of its own. `run` says where the seconds of the jobs of the study `results` went.
+    to the floor's in the same round the median, the least and the largest; the peak memory of a
+    process of its own; and what a step keeps for its backward pass. `run` says where the seconds
+    of the jobs of the study `results` went.
     """
     if kind not in KNOWN:
         raise UserError(f"bench '{kind}': unknown; known: {', '.join(KNOWN)}")
@@ -53,6 +54,8 @@ def bench(
     peaks = [peak_megabytes(partial(make, setup, name), device) for name in names]
     seconds = timed({name: make(setup, name) for name in names}, rounds, device)
     table = summary(seconds).assign(peak_mb=peaks)
+    if kind == "step":
+        table["kept_mb"] = [kept_megabytes(setup, name) for name in names]
     sys.stdout.write(f"{table.to_string(float_format='%.3f')}\n")
     sys.stdout.write(
         f"torch {torch.__version__}, peft {peft.__version__}, {dtype} on {device}, "

@@ -10,6 +10,7 @@ import pytest
 
 from lorasb.__main__ import main
 from lorasb.bench import measure
+from lorasb.bench.actions import Setup, kept_megabytes
 from lorasb.bench.measure import summary, timed
 
 SIZES = {"rank": 2, "hidden": 64, "layers": 1, "samples": 2, "tokens": 4, "rounds": 1}
@@ -26,13 +27,15 @@ TINY = [word for name, value in SIZES.items() for word in (f"--{name}", str(valu
 def test_a_table_has_the_floor_and_what_stands_beside_it(kind, dtype, floor, others, capsys):
     assert main(["bench", kind, "--dtype", dtype, *TINY]) == 0
     head, first, *lines, last = capsys.readouterr().out.splitlines()
-    assert head.split() == ["seconds", "ratio", "least", "largest", "peak_mb"]
+    columns = ["seconds", "ratio", "least", "largest", "peak_mb", *["kept_mb"] * (kind == "step")]
+    assert head.split() == columns
     assert first.startswith(floor)
-    assert first.split()[-4:-1] == ["1.000"] * 3
+    assert first.split()[-len(columns) + 1 :][:3] == ["1.000"] * 3
     assert len(lines) == len(others)
     assert all(line.startswith(name) for line, name in zip(lines, others, strict=True))
     # of a process: Python and torch alone take more than 100 MB
-    assert all(100 < float(line.split()[-1]) < 1e5 for line in (first, *lines))
+    peaks = [float(line.split()[4 - len(columns)]) for line in (first, *lines)]
+    assert all(100 < peak < 1e5 for peak in peaks)
     assert f"{dtype} on cpu" in last
 
 
@@ -99,3 +102,20 @@ def test_what_cannot_be_measured_is_one_line(arguments, message, tmp_path, monke
     said = capsys.readouterr().err
     assert message in said
     assert "Traceback" not in said
+
+
+def test_what_is_kept_for_backward_is_activations_and_not_weights():
+    setup = Setup(2, 64, 1, samples=2, tokens=4, dtype="float32", device="cpu")
+    longer = Setup(2, 64, 1, samples=2, tokens=8, dtype="float32", device="cpu")
+    base, twice, ours, lora = (
+        kept_megabytes(size, name)
+        for size, name in (
+            (setup, "frozen base"),
+            (longer, "frozen base"),
+            (setup, "R between frozen factors"),
+            (setup, "PEFT's LoRA"),
+        )
+    )
+    assert twice == pytest.approx(2 * base, rel=0.05)  # rotations of positions are kept once
+    # LoRA keeps its layer's inputs, and an r-vector a token; this tuner the vector alone
+    assert ours < 1.05 * base < lora
