@@ -308,7 +308,7 @@ def test_task_settings_win_over_the_studys_and_these_over_defaults():
 
 
 def test_samples_of_a_method_without_a_gradient_are_refused(project):
-    changed(project, "config/methods/lora-xs.yaml", "arguments:", "samples: 5\narguments:")
+    changed(project, "config/methods/lora-xs.yaml", "\narguments:", "\nsamples: 5\narguments:")
     with pytest.raises(UserError, match=r"lora-xs: samples: .* starts from no samples"):
         Study("quickstart")
 
