@@ -234,6 +234,7 @@ class LoraXSModel(BaseTuner):  # type: ignore[misc]
             model, config, adapter_name, state_dict, unwanted_adapter_names
         )
         selected = {key: value for key, value in selected.items() if FINGERPRINT not in key}
+        _refuse_split(selected)
         if config.stores_bases:
             return selected if config.save_dtype == "float32" else _in_base_dtype(model, selected)
         kept = {key: value for key, value in selected.items() if not _is_base(key)}
@@ -291,6 +292,15 @@ def _refuse_empty(model: nn.Module, adapter_name: str) -> None:
     for layer in layers:
         if adapter_name in layer.r and layer.is_empty(adapter_name):
             raise UserError(EMPTY.format(name=adapter_name))
+
+
+def _refuse_split(tensors: dict[str, Tensor]) -> None:
+    for key, value in tensors.items():
+        if ".lora_xs_R" in key and value.ndim != 2:
+            raise UserError(
+                f"{key}: of shape {tuple(value.shape)}, as DeepSpeed splits it over processes; "
+                "gather the state and pass it on, save_pretrained(folder, state_dict=...)"
+            )
 
 
 def _fingerprints(model: nn.Module, adapter_name: str) -> dict[str, Tensor]:

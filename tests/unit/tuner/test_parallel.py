@@ -6,6 +6,7 @@ import os
 import pickle
 import socket
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import peft
@@ -18,6 +19,7 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
+from lorasb.errors import UserError
 from lorasb.tuner import LoraXSConfig
 from tests.unit.tiny import LLAMA_TARGETS, sequences, tiny_llama
 
@@ -74,6 +76,35 @@ def by_fsdp2(rank: int, folder: Path) -> None:
         model.save_pretrained(folder, state_dict=whole)
 
 
+ZERO3 = {
+    "train_micro_batch_size_per_gpu": 2,
+    "zero_optimization": {"stage": 3, "stage3_param_persistence_threshold": 0},
+    "zero_allow_untested_optimizer": True,
+}
+
+
+def by_zero3(rank: int, folder: Path) -> None:
+    import deepspeed
+
+    deepspeed.init_distributed(dist_backend="gloo")
+    model = adapted()
+    matrices = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.SGD(matrices, 0.1)
+    engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=ZERO3)
+    ids = IDS.chunk(2)[rank]
+    for _ in range(STEPS):
+        engine.backward(engine(input_ids=ids, labels=ids).loss)
+        engine.step()
+    with pytest.raises(UserError, match=r"R\.default: of shape \(0,\), as DeepSpeed splits"):
+        model.save_pretrained(folder)
+    with deepspeed.zero.GatheredParameters(matrices):
+        if rank == 0:
+            model.save_pretrained(folder)
+
+
+needs_deepspeed = pytest.mark.skipif(find_spec("deepspeed") is None, reason="needs deepspeed")
+
+
 def process(
     rank: int, port: int, train: Callable[[int, Path], None], folder: Path
 ) -> None:  # pragma: no cover
@@ -85,7 +116,9 @@ def process(
     dist.destroy_process_group()
 
 
-@pytest.mark.parametrize("train", [by_ddp, by_fsdp2])
+@pytest.mark.parametrize(
+    "train", [by_ddp, by_fsdp2, pytest.param(by_zero3, marks=[needs_deepspeed, pytest.mark.slow])]
+)
 def test_two_processes_train_as_one(train, tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
