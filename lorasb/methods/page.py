@@ -42,6 +42,11 @@ ABSENT = {
     "MonteCLoRA": "PEFT cannot copy a trained layer, which is how its change is measured here",
     "X-LoRA, Poly, Arrow": "they mix adapters that were trained before",
     "LoftQ, QALoRA": "they start from quantised weights, which are refused here",
+    "AdaMSS, FRoD": "they decompose weights as they are built, so that none can be counted before",
+    "SuperTuning": "its knob is a share of a weight's entries, which no rank can state",
+    "DEFT, GLoRA, OSF, PEANuT": (
+        "they run from a YAML of your own, with `counts: built`; nobody has compared them"
+    ),
     "aLoRA": "it acts after tokens of an invocation alone, which tasks here do not have",
 }
 
