@@ -51,6 +51,11 @@ def test_scores_and_masks_are_those_of_the_recursions_by_hand(tmp_path):
         for name, now in run.step(number).items():
             smooth[name] = BETA * smooth[name] + (1 - BETA) * now
             unsure[name] = BETA * unsure[name] + (1 - BETA) * (now - smooth[name]).abs()
+    allocator = run.model.base_model.rankallocator
+    for name, value in smooth.items():
+        found = allocator._element_score(name)
+        # products of small numbers; float32
+        torch.testing.assert_close(found, value * unsure[name], rtol=1e-4, atol=0)
     scores = {}
     for name in (name for name in smooth if "lora_E" in name):
         of = {
