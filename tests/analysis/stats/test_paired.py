@@ -76,6 +76,22 @@ class TestPairedDifference:
         found = stats.paired_difference(right, wrong, "accuracy", np.random.default_rng(0), 99)
         assert found.p_value == 0.01
 
+    def test_more_permutations_are_drawn_only_where_hardly_any_goes_as_far(self):
+        label = np.ones(60)
+        right, wrong = (items_table(np.full((2, 60), value), label) for value in (1, 0))
+        rng = np.random.default_rng
+        found = stats.paired_difference(right, wrong, "accuracy", rng(0), 99, permutations=999)
+        assert found.p_value == 0.001
+        same = stats.paired_difference(right, right, "accuracy", rng(0), 99, permutations=999)
+        assert same.p_value == 1  # of 99
+        _, a, b = classifiers(rng(7), seeds=1, items=60)
+        tables = items_table(a, label), items_table(b, label)
+        some, more = (
+            stats.paired_difference(*tables, "accuracy", rng(0), 99, permutations=number)
+            for number in (0, 999)
+        )
+        assert some == more
+
     def test_bootstrap_over_seeds_is_widened_for_their_number(self):
         # one seed of three is right on every item, the others on none: items do not matter
         label, hits = np.ones(20), np.repeat([[1.0], [0.0], [0.0]], 20, axis=1)

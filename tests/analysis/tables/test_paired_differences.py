@@ -6,7 +6,7 @@ import pytest
 
 from analysis import stats
 from analysis.tables import paired_differences
-from tests.analysis.conftest import NAMES, make_tables
+from tests.analysis.conftest import METHODS, NAMES, make_tables
 
 
 def compared(items):
@@ -40,6 +40,14 @@ def test_pairs_are_same_rank_full_and_best_lora_each_once():
 def test_the_best_lora_at_the_same_rank_is_not_compared_twice():
     scores = {("lora", 8): 0.8, ("lora-sb", 8): 0.7}
     assert list(paired_differences.pairs(scores, NAMES)) == [(("lora-sb", 8), ("lora", 8))]
+
+
+def test_many_comparisons_leave_room_for_a_verdict():
+    twins = [(f"lora-sb-n{number}", 16, 7_168, 7_168, 0.8, 0.01) for number in range(12)]
+    table = compared(make_tables(tasks=1, methods=[*METHODS, *twins]).items)
+    assert len(table) > 100  # of 400 draws none could be told
+    low = table.query("variant_a == 'lora-xs' and rank_a == 4 and variant_b == 'full'")
+    assert list(low["verdict"]) == ["lower"]
 
 
 @pytest.mark.parametrize("tasks", [1, 6])
