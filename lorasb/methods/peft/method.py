@@ -89,17 +89,20 @@ class PeftMethod(Method):
         ------
         UserError
             If something besides adapters and task head would be trained in fewer bits than float32,
-            if the rank is above a weight, or if a target matches no layer.
+            if the rank is above a weight, if a target matches no layer, or if the adapter trains
+            other numbers than are counted.
         """
         import torch
 
         from lorasb.methods.peft.dora import guard_zero_rows
-        from lorasb.models.layers import target_shapes
+        from lorasb.models.layers import head_parameters, target_shapes
         from lorasb.models.precision import lower
         from lorasb.seeding import derive_seed
 
         shapes = target_shapes(model, context.target_modules, context.task_head)
-        self.count(shapes, context.rank, 0)  # refuses a rank that does not fit
+        head = sum(map(torch.numel, head_parameters(model, context.task_head).values()))
+        # refuses a rank that does not fit
+        counts = self.count(shapes, context.rank, 0).with_task_head(head)
         self.hold(model, context.task_head)
         with torch.random.fork_rng():
             torch.manual_seed(derive_seed(context.seed, "adapter"))
@@ -112,6 +115,13 @@ class PeftMethod(Method):
         guard_zero_rows(adapted)
         if self.arguments.get("optimizer"):
             self.optimizer(adapted, 1.0, 0.0)  # one that trains less than all freezes the rest
+        trained = sum(value.numel() for value in adapted.parameters() if value.requires_grad)
+        if trained != counts.trainable_with_task_head:
+            raise UserError(
+                f"arguments: the adapter trains {trained - head:,} numbers, its count is "
+                f"{counts.trainable:,}; 'counts: {BUILT}' counts ranks that differ between layers, "
+                "and nothing counts numbers of the base model, such as its biases"
+            )
         return adapted
 
     def hold(self, model: PreTrainedModel, head: Sequence[str]) -> None:

@@ -28,9 +28,9 @@ def context(targets: list[str], rank: int = RANK, seed: int = 0) -> Context:
     return Context(rank, 1e-3, "converged", seed, targets, [], {})
 
 
-def peft_method(**options: Any) -> PeftMethod:
+def peft_method(counts: str = "lora", **options: Any) -> PeftMethod:
     shared = {"r": "rank", "lora_alpha": 6}
-    return PeftMethod(config="LoraConfig", options=shared | options, counts="lora")
+    return PeftMethod(config="LoraConfig", options=shared | options, counts=counts)
 
 
 def weights(model: torch.nn.Module, targets: list[str]) -> dict[str, torch.Tensor]:
@@ -146,7 +146,7 @@ def test_rslora_without_its_word_is_another_model(tmp_path: Path):
 
 def test_each_layer_of_rslora_has_its_own_rank_and_alpha():
     own = {"rank_pattern": {"v_proj": 2}, "alpha_pattern": {"v_proj": 5}}
-    method = peft_method(use_rslora=True, **own)
+    method = peft_method("built", use_rslora=True, **own)
     model = method.attach(tiny_llama(0), context(LLAMA_TARGETS))
     for name, layer in layers(model).items():
         expected = 5 / 2**0.5 if "v_proj" in name else 6 / RANK**0.5
@@ -214,3 +214,25 @@ def test_what_does_not_fit_the_model_is_not_attached(targets, rank, message):
     """Where a study could not know: its model's shape is on the hub alone."""
     with pytest.raises(UserError, match=message):
         peft_method().attach(tiny_llama(0), context(targets, rank))
+
+
+@pytest.mark.parametrize(
+    ("counts", "options", "said"),
+    [
+        ("lora", {"rank_pattern": {"c_attn": 2}}, "'counts: built' counts ranks"),
+        ("lora", {"bias": "all"}, "nothing counts numbers of the base model"),
+        ("built", {"bias": "lora_only"}, "nothing counts numbers of the base model"),
+        ("dora", {}, "trains [0-9,]+ numbers, its count is"),
+    ],
+)
+def test_an_adapter_that_trains_other_numbers_than_are_counted_is_refused(counts, options, said):
+    with pytest.raises(UserError, match=said):
+        peft_method(counts, **options).attach(tiny_gpt2(0), context(GPT2_TARGETS))
+
+
+def test_ranks_that_differ_between_layers_are_counted_in_the_adapter_itself():
+    method = peft_method("built", rank_pattern={"v_proj": 2})
+    model, base = trained(method)
+    shapes = {name: tuple(weight.shape) for name, weight in base.items()}
+    numbers = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    assert method.count(shapes, RANK, 0).trainable == numbers
