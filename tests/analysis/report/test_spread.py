@@ -44,8 +44,8 @@ def test_no_point_of_forty_methods_hides_another(forty, cost):
 
 
 def test_a_cost_that_is_not_known_has_no_place(found):
-    assert cost_of(found[2], "large", "world", "peak") is None
-    assert offsets(found, "large", "world", "peak") == {}
+    assert cost_of(found[2], "large", "world", "step") is None
+    assert offsets(found, "large", "world", "step") == {}
     assert cost_of(found[2], "large", "world", "stored") == cost_of(
         found[2], "large", "mean", "stored"
     )
