@@ -23,6 +23,8 @@ def draw(
 ) -> Figure:
     """A panel a task, and one of the costs after each model's tasks; the best method on top.
 
+    A cost that differs between tasks, as seconds do, has a mark for each of them.
+
     Bars are 95 % intervals over seeds. A mark is filled where it is on the Pareto front of its
     task. A dotted line goes through the score of what costs nothing, such as the base model.
 
@@ -52,7 +54,7 @@ def draw(
             axes.set_title(names.task(task))
             axes.set_xlabel(style.percent_label(metrics[model, task]))
         axes = next(grid)
-        _draw_costs(axes, part, looks)
+        _draw_costs(axes, part.drop_duplicates(["place", "cost"]), looks)
         cost.scale(axes, mpl.rcParams["axes.xmargin"])
         axes.set_xlabel(cost.label.replace(", ", ",\n"))
         axes.set_title(names.model(model) if models > 1 else "")

@@ -21,7 +21,7 @@ from lorasb.files import atomic, load_tensors
 from lorasb.linalg.svd import Factors
 from lorasb.models.layers import base_name, unwrapped
 from lorasb.start.factors import factors_of
-from lorasb.start.gradients import estimate_gradients, first_samples
+from lorasb.start.gradients import each_gradient, first_samples
 from lorasb.tuner import LoraXSConfig, LoraXSLayer
 from lorasb.tuner.layer import TOLERANCE, distance, fingerprint
 from lorasb.tuner.without import without_adapters
@@ -128,10 +128,10 @@ def _layers(model: PeftModel, adapter_name: str) -> dict[str, LoraXSLayer]:
 def _factors(
     base: PreTrainedModel, batches: Batches, config: LoraXSConfig, settings: Mapping[str, Any]
 ) -> dict[str, Factors]:
-    gradients = estimate_gradients(base, batches, target_modules=config, **settings)
+    gradients = each_gradient(base, batches, target_modules=config, **settings)
     return {
         name: factors_of(name, gradient, config.of_layer(name).r, step="sign")
-        for name, gradient in gradients.items()
+        for name, gradient in gradients
     }
 
 

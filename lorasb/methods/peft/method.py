@@ -115,13 +115,7 @@ class PeftMethod(Method):
         guard_zero_rows(adapted)
         if self.arguments.get("optimizer"):
             self.optimizer(adapted, 1.0, 0.0)  # one that trains less than all freezes the rest
-        trained = sum(value.numel() for value in adapted.parameters() if value.requires_grad)
-        if trained != counts.trainable_with_task_head:
-            raise UserError(
-                f"arguments: the adapter trains {trained - head:,} numbers, its count is "
-                f"{counts.trainable:,}; 'counts: {BUILT}' counts ranks that differ between layers, "
-                "and nothing counts numbers of the base model, such as its biases"
-            )
+        _refuse_uncounted(adapted, counts)
         return adapted
 
     def hold(self, model: PreTrainedModel, head: Sequence[str]) -> None:
@@ -265,6 +259,16 @@ class PeftMethod(Method):
             **{key: given.get(key) for key in LEAVE_OUT},
         )
         return {n: shape for n, shape in shapes.items() if check_target_module_exists(rule, n)}
+
+
+def _refuse_uncounted(adapted: Network, counts: Counts) -> None:
+    trained = sum(value.numel() for value in adapted.parameters() if value.requires_grad)
+    if trained != counts.trainable_with_task_head:
+        raise UserError(
+            f"arguments: the adapter trains {trained - counts.task_head:,} numbers, its count is "
+            f"{counts.trainable:,}; 'counts: {BUILT}' counts ranks that differ between layers, "
+            "and nothing counts numbers of the base model, such as its biases"
+        )
 
 
 def shared_options(context: Context) -> dict[str, Any]:
