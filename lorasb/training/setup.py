@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from lorasb.errors import UserError
 from lorasb.machine import claim_gpu
-from lorasb.methods.method import Context
+from lorasb.methods.method import Context, Network
 from lorasb.models.gguf_files import unpacked
 from lorasb.models.load import load_model, load_tokenizer
 from lorasb.models.spec import ModelSpec
@@ -17,6 +18,7 @@ from lorasb.models.weights import tokenizer_hash, weights_hash
 from lorasb.records import Inputs
 from lorasb.seeding import generator
 from lorasb.study.cells import Cell
+from lorasb.study.counts import cell_counts
 from lorasb.study.hashes import cell_hash, data_hash
 from lorasb.study.paths import DATA, STARTS
 from lorasb.study.study import Resolved, Study
@@ -98,3 +100,23 @@ def context(study: Study, cell: Cell, rows: int) -> Context:
         steps=total_steps(settings, rows),
         samples=study.samples(cell.task, cell.variant),
     )
+
+
+def attach(study: Study, cell: Cell, network: PreTrainedModel, rows: int) -> Network:
+    """The cell's model at its start; `rows` is the number of training rows.
+
+    Raises
+    ------
+    UserError
+        If it trains other numbers than its tables would count.
+    """
+    method = study.variants[cell.variant].method
+    model = method.attach(network, context(study, cell, rows))
+    trained = sum(value.numel() for value in model.parameters() if value.requires_grad)
+    counts = cell_counts(study, cell)
+    if method.trains and trained != counts.trainable_with_task_head:
+        raise UserError(
+            f"variants.{cell.variant}: it trains {trained - counts.task_head:,} numbers, and "
+            f"{counts.trainable:,} are counted; mend its options, or its counts (config/README.md)"
+        )
+    return model

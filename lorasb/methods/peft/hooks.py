@@ -88,6 +88,16 @@ class KeptDirections(StepHook):
                 module.lora_velora_initialized[name] = bool(direction.any())
 
 
+def freeze_counters(model: Network) -> None:
+    """Hold the number of ranks of AdaLoRA's layers, by which they divide.
+
+    PEFT 0.21.2 freezes it, and thaws it where it makes the adapter of a bfloat16 model float32.
+    """
+    for module in model.modules():
+        for number in getattr(module, "ranknum", {}).values():
+            number.requires_grad_(False)
+
+
 def penalty(model: Network) -> Tensor | None:
     """What a tuner adds to the loss of a step, where PEFT does not: KaSA's terms and AdaLoRA's."""
     config = model.peft_config[ADAPTER]

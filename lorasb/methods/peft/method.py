@@ -89,20 +89,18 @@ class PeftMethod(Method):
         ------
         UserError
             If something besides adapters and task head would be trained in fewer bits than float32,
-            if the rank is above a weight, if a target matches no layer, or if the adapter trains
-            other numbers than are counted.
+            if the rank is above a weight, or if a target matches no layer.
         """
         import torch
 
         from lorasb.methods.peft.dora import guard_zero_rows
-        from lorasb.models.layers import head_parameters, target_shapes
+        from lorasb.methods.peft.hooks import freeze_counters
+        from lorasb.models.layers import target_shapes
         from lorasb.models.precision import lower
         from lorasb.seeding import derive_seed
 
         shapes = target_shapes(model, context.target_modules, context.task_head)
-        head = sum(map(torch.numel, head_parameters(model, context.task_head).values()))
-        # refuses a rank that does not fit
-        counts = self.count(shapes, context.rank, 0).with_task_head(head)
+        self.count(shapes, context.rank, 0)  # refuses a rank that does not fit
         self.hold(model, context.task_head)
         with torch.random.fork_rng():
             torch.manual_seed(derive_seed(context.seed, "adapter"))
@@ -113,9 +111,9 @@ class PeftMethod(Method):
                 "most updates; take a model of dtype float32"
             )
         guard_zero_rows(adapted)
+        freeze_counters(adapted)
         if self.arguments.get("optimizer"):
             self.optimizer(adapted, 1.0, 0.0)  # one that trains less than all freezes the rest
-        _refuse_uncounted(adapted, counts)
         return adapted
 
     def hold(self, model: PreTrainedModel, head: Sequence[str]) -> None:
@@ -259,16 +257,6 @@ class PeftMethod(Method):
             **{key: given.get(key) for key in LEAVE_OUT},
         )
         return {n: shape for n, shape in shapes.items() if check_target_module_exists(rule, n)}
-
-
-def _refuse_uncounted(adapted: Network, counts: Counts) -> None:
-    trained = sum(value.numel() for value in adapted.parameters() if value.requires_grad)
-    if trained != counts.trainable_with_task_head:
-        raise UserError(
-            f"arguments: the adapter trains {trained - counts.task_head:,} numbers, its count is "
-            f"{counts.trainable:,}; 'counts: {BUILT}' counts ranks that differ between layers, "
-            "and nothing counts numbers of the base model, such as its biases"
-        )
 
 
 def shared_options(context: Context) -> dict[str, Any]:

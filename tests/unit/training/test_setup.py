@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from lorasb.errors import UserError
 from lorasb.study.cells import Cell
 from lorasb.study.counts import cell_counts
 from lorasb.study.study import Study
-from lorasb.training.setup import context, load_base
+from lorasb.training.setup import attach, context, load_base
 from tests.unit.study.test_study import changed
 
 MODEL, TASK = "quickstart-llama", "world"
@@ -111,3 +113,28 @@ def test_targets_are_names_or_an_expression_as_peft_has_it(project: Path, task, 
     assert sum(name.endswith("lora_A.default.weight") for name in trained) == adapted
     counts = cell_counts(study, cell)
     assert sum(trained.values()) == counts.trainable + counts.task_head
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"lora_dropout: 0.0": "lora_dropout: 0.0, rank_pattern: {q_proj: 2}"},
+        {"lora_dropout: 0.0": "lora_dropout: 0.0, bias: all"},
+        {
+            "lora_dropout: 0.0": "lora_dropout: 0.0, bias: lora_only",
+            "counts: lora": "counts: built",
+        },
+        {"counts: lora": "counts: dora"},
+    ],
+)
+@pytest.mark.parametrize("task", ["world", "sentences"])
+def test_a_cell_that_trains_other_numbers_than_are_counted_is_refused(project, task, changes):
+    for old, new in changes.items():
+        changed(project, "config/methods/lora.yaml", old, new)
+    study = Study("quickstart")
+    cell = next(c for c in study.cells if (c.task, c.variant) == (task, "lora"))
+    network, _ = load_base(study.resolved(MODEL, task), 0)
+    query = network.model.layers[0].self_attn.q_proj
+    query.bias = torch.nn.Parameter(torch.zeros(query.out_features))
+    with pytest.raises(UserError, match=r"variants.lora: it trains [0-9,]+ numbers, and [0-9,]+"):
+        attach(study, cell, network, 100)

@@ -216,20 +216,6 @@ def test_what_does_not_fit_the_model_is_not_attached(targets, rank, message):
         peft_method().attach(tiny_llama(0), context(targets, rank))
 
 
-@pytest.mark.parametrize(
-    ("counts", "options", "said"),
-    [
-        ("lora", {"rank_pattern": {"c_attn": 2}}, "'counts: built' counts ranks"),
-        ("lora", {"bias": "all"}, "nothing counts numbers of the base model"),
-        ("built", {"bias": "lora_only"}, "nothing counts numbers of the base model"),
-        ("dora", {}, "trains [0-9,]+ numbers, its count is"),
-    ],
-)
-def test_an_adapter_that_trains_other_numbers_than_are_counted_is_refused(counts, options, said):
-    with pytest.raises(UserError, match=said):
-        peft_method(counts, **options).attach(tiny_gpt2(0), context(GPT2_TARGETS))
-
-
 def test_ranks_that_differ_between_layers_are_counted_in_the_adapter_itself():
     method = peft_method("built", rank_pattern={"v_proj": 2})
     model, base = trained(method)
