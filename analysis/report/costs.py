@@ -66,8 +66,8 @@ def measured(tables: Tables) -> dict[tuple[str, str, int], dict[str, dict[str, f
 def counted(tables: Tables) -> dict[Key, dict[str, dict[str, float]]]:
     """Closed forms of each (variant, rank), by model; `base` and `shared` are bytes, for a budget.
 
-    The study's own models are left out but for these two, under `MEASURED`. `peak` is without
-    activations; what a release does not have is left out.
+    The study's own models are left out but for these two, under `MEASURED`. `peak` and `start` are
+    without activations; what a method or a release does not have is left out.
     """
     if tables.counts is None:
         return {}
@@ -76,8 +76,9 @@ def counted(tables: Tables) -> dict[Key, dict[str, dict[str, float]]]:
     for row in rows(tables.counts):
         held = {"base": float(row.base_bytes), "shared": float(row.shared_bytes)}
         sizes = {"trainable": float(row.trainable_parameters), "stored": float(row.stored_bytes)}
-        if hasattr(row, "training_bytes"):
-            sizes["peak"] = float(row.training_bytes)
+        for cost, column in (("peak", "training_bytes"), ("start", "start_bytes")):
+            if least := getattr(row, column, 0):
+                sizes[cost] = float(least)
         shape = MEASURED if row.model in own else row.model
         found.setdefault((row.variant, row.rank), {})[shape] = (
             held if shape == MEASURED else held | sizes

@@ -138,9 +138,10 @@ def _counts(tables: Tables, names: Names) -> pd.DataFrame | None:
 
 
 def _least(row: Any) -> dict[str, str]:
-    """What training takes at least; not in the counts of older releases."""
-    known = getattr(row, "training_bytes", None)
-    return {} if known is None else {"Training, no activations": formats.quantity(known, "B")}
+    """What training and its start take without activations; not in the counts of older releases."""
+    columns = {"training_bytes": "Training", "start_bytes": "Start"}
+    known = {label: getattr(row, key) for key, label in columns.items() if hasattr(row, key)}
+    return {label: formats.quantity(value, "B") for label, value in known.items()}
 
 
 def _lines(points: list[Point], pairs: Pairs, score: str) -> list[Context]:

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
-from lorasb.methods.counts import Counts
+from lorasb.methods.counts import Counts, Shapes
 from lorasb.methods.method import NEEDS_GRADIENT, Method
 from lorasb.models.spec import FLOAT32_BYTES
 from lorasb.study.cells import Cell
@@ -285,7 +285,13 @@ def measure_spectra(study: Study, model: str, task: str) -> Memory:
 
 def factors(study: Study, model: str, task: str) -> int:
     """Bytes of factors at the study's largest rank."""
-    return FLOAT32_BYTES * _factor_numbers(study, model, task, study.largest_rank)
+    shapes, _, _ = adapted_shapes(study, model, task)
+    return FLOAT32_BYTES * factor_numbers(shapes, study.largest_rank)
+
+
+def factor_numbers(shapes: Shapes, rank: int) -> int:
+    """Numbers of U, S and V of each weight at a rank."""
+    return sum(rank * (m + n + 1) for m, n in shapes.values())
 
 
 def starts(study: Study, need: str, model: str, task: str) -> int:
@@ -299,11 +305,6 @@ def _moments(study: Study, model: str, task: str) -> int:
     """Bytes of the second moments of all adapted layers' inputs."""
     shapes, _, _ = adapted_shapes(study, model, task)
     return FLOAT32_BYTES * sum(n * n for _, n in shapes.values())
-
-
-def _factor_numbers(study: Study, model: str, task: str, rank: int) -> int:
-    shapes, _, _ = adapted_shapes(study, model, task)
-    return sum(rank * (m + n + 1) for m, n in shapes.values())
 
 
 def _cell(study: Study, cell: Cell) -> tuple[Size, Counts, Method]:
@@ -324,7 +325,8 @@ def _model(study: Study, cell: Cell) -> float:
     own = found.parameters * _bytes_held(study, cell)
     if counts.whole_model:
         return own
-    bases = _factor_numbers(study, cell.model, cell.task, cell.rank) if method.needs else 0
+    shapes, _, _ = adapted_shapes(study, cell.model, cell.task)
+    bases = factor_numbers(shapes, cell.rank) if method.needs else 0
     adapter = max(counts.stored, counts.trainable + bases) + counts.task_head
     return own + method.bytes_a_number(found.bytes) * adapter
 

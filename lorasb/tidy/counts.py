@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from functools import cache
 from typing import Any
 
 from lorasb.errors import UserError
 from lorasb.methods.counts import Shapes, model_shapes
+from lorasb.methods.method import NEEDS_GRADIENT
 from lorasb.methods.registry import Variant
-from lorasb.models.spec import ModelSpec
+from lorasb.models.spec import FLOAT32_BYTES, ModelSpec
+from lorasb.study.memory import SVD_COPIES, factor_numbers
 from lorasb.study.study import Study
 
 COLUMNS = [
     *("model", "label", "variant", "rank", "base_parameters", "base_bytes", "trainable_parameters"),
     *("task_head_parameters", "stored_parameters", "stored_bytes", "shared_bytes"),
-    *("optimizer_state_bytes", "training_bytes"),
+    *("optimizer_state_bytes", "training_bytes", "start_bytes"),
 ]
 
 CountPoint = tuple[str, str, int]  # model, variant, rank
@@ -43,7 +45,8 @@ def count_rows(study: Study, others: Iterable[CountPoint]) -> Iterator[dict[str,
 def count_row(model: str, variant: Variant, rank: int) -> dict[str, Any]:
     """The counts of one variant and rank on one model; columns `COLUMNS`.
 
-    `training_bytes` is the least that training takes: no activations, nor copies of autocast.
+    `training_bytes` is the least that training takes on a GPU, `start_bytes` what the stage before
+    it takes, 0 where there is none: no activations, nor copies of autocast.
 
     Raises
     ------
@@ -72,7 +75,18 @@ def count_row(model: str, variant: Variant, rank: int) -> dict[str, Any]:
         "shared_bytes": shared,
         "optimizer_state_bytes": state,
         "training_bytes": training if variant.method.trains else 0,
+        "start_bytes": _start_bytes(spec, shapes, base, variant.method.needs, rank),
     }
+
+
+def _start_bytes(spec: ModelSpec, shapes: Shapes, base: int, needs: Set[str], rank: int) -> int:
+    number, largest = spec.torch_dtype.itemsize, max(m * n for m, n in shapes.values())
+    beside = 0
+    if needs & NEEDS_GRADIENT:  # of one weight at a time; sums and decompositions are on the host
+        beside = number * largest
+    if "weight_factors" in needs:
+        beside = FLOAT32_BYTES * (SVD_COPIES * largest + factor_numbers(shapes, rank))
+    return number * base + beside if needs else 0
 
 
 def served_bytes(row: Mapping[str, int], adapters: int) -> int:

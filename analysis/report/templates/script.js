@@ -34,9 +34,9 @@ function costsOf(point, choice) {
 // what a GPU must hold, as far as it is known: the training, its start, or all adapters beside the base
 const memory = (costs) => Math.max(...["peak", "start", "served"].map((name) => costs[name] ?? 0));
 
-// a closed form of the memory of training knows no activations
+// a closed form of the memory of training or its start knows no activations
 const activations = (choice) => (choice.shape === "measured" ? "" : ", without activations,");
-const costLabel = (cost, choice) => cost.label + (cost.name === "peak" ? activations(choice) : "").replace(/,$/, "");
+const costLabel = (cost, choice) => cost.label + (["peak", "start"].includes(cost.name) ? activations(choice) : "").replace(/,$/, "");
 
 function outside(costs, choice) {
   const one = choice.adapters === 1;
@@ -44,7 +44,7 @@ function outside(costs, choice) {
   const beside = costs.base === undefined ? "" : " with the base";
   return [
     [costs.peak, choice.memory, `training${activations(choice)} takes`, "B"],
-    [costs.start, choice.memory, "its start takes", "B"],
+    [costs.start, choice.memory, `its start${activations(choice)} takes`, "B"],
     [costs.served, choice.memory, `${adapters}${beside} take${one ? "s" : ""}`, "B"],
     [costs.stored, choice.stored, "stores", "B"],
     [costs.total, choice.seconds, "takes", "s"],

@@ -76,6 +76,7 @@ def _count(model: tuple[str, str, int], variant: str, rank: int, stored: int) ->
         "shared_bytes": 10**9 if variant == "lora-xs" and name != MODEL else 0,
         "optimizer_state_bytes": 8 * trainable,
         "training_bytes": 2 * base + 16 * trainable,
+        "start_bytes": 2 * base + 10**8 if variant in ("lora-sb", "lora-xs") else 0,
     }
 
 

@@ -196,12 +196,13 @@ def test_switching_the_cost_moves_the_marks_and_the_column(opened):
     assert page.inner_text("#cost-head") == "Seconds of start and training"
     assert methods(page)[0][2].endswith(" s")
     assert [mark.bounding_box()["x"] for mark in marks(page).all()] != before
-    # nothing costs time by a closed form, and training some memory
+    # nothing costs time by a closed form, and training and its start some memory
     page.select_option("select[name=shape]", "large")
     assert page.input_value("select[name=cost]") == "stored"
-    assert page.locator("select[name=cost] option[value=start]").is_disabled()
-    page.select_option("select[name=cost]", "peak")
-    assert page.inner_text("#cost-head").endswith("of training, without activations")
+    assert page.locator("select[name=cost] option[value=step]").is_disabled()
+    for cost, what in (("peak", "training"), ("start", "the start")):
+        page.select_option("select[name=cost]", cost)
+        assert page.inner_text("#cost-head").endswith(f"of {what}, without activations")
 
 
 def test_switching_the_score_ranks_by_a_task(opened, found):

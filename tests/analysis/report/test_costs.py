@@ -31,10 +31,11 @@ def test_counts_of_the_own_model_only_say_what_a_server_holds(study):
     found = counted(study)["lora-xs", 16]
     assert found[MEASURED].keys() == {"base", "shared"}
     own = {"trainable": 7_680, "stored": 4 * 200 * 7_168, "peak": 1.4e10 + 16 * 7_680}
-    assert found["large"] == pytest.approx({"base": 1.4e10, "shared": 1e9} | own)
+    assert found["large"] == pytest.approx({"base": 1.4e10, "shared": 1e9, "start": 1.41e10} | own)
+    assert "start" not in counted(study)["lora", 8]["large"]
 
 
 def test_counts_of_an_older_release_know_no_memory_of_training(study):
     assert study.counts is not None
-    old = replace(study, counts=study.counts.drop(columns="training_bytes"))
-    assert "peak" not in counted(old)["lora-xs", 16]["large"]
+    old = replace(study, counts=study.counts.drop(columns=["training_bytes", "start_bytes"]))
+    assert not {"peak", "start"} & counted(old)["lora-xs", 16]["large"].keys()

@@ -54,6 +54,16 @@ def test_training_holds_weights_gradients_and_two_moments(table):
     assert table["mistral-7b", "base", 0]["training_bytes"] == 0
 
 
+def test_a_start_holds_the_base_model_and_one_matrix(table):
+    base, largest = 2 * MISTRAL, 4096 * 14336
+    assert table["mistral-7b", "lora-sb", 96]["start_bytes"] == base + 2 * largest
+    xs = table["mistral-7b", "lora-xs", 96]
+    factors = xs["shared_bytes"] + 4 * 96 * 7 * 32  # singular values beside the bases
+    assert xs["start_bytes"] == base + 4 * 3 * largest + factors
+    for name, rank in (("full", 0), ("lora", 8), ("base", 0)):
+        assert table["mistral-7b", name, rank]["start_bytes"] == 0
+
+
 def test_a_rank_that_a_model_has_no_room_for_is_left_out():
     rows = list(count_rows(Study.load("quickstart"), [("quickstart-llama", "lora-sb", 129)]))
     assert 129 not in {row["rank"] for row in rows}
