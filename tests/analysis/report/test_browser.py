@@ -24,6 +24,7 @@ pytestmark = pytest.mark.slow
 
 BROWSERS = ("chromium", "google-chrome", "chromium-browser", "chrome")
 WIDE, NARROW = {"width": 1280, "height": 800}, {"width": 380, "height": 800}
+PAPER = {"width": 716, "height": 1045}  # A4 without a browser's margins of 1 cm, in pixels
 SERIOUS = {"serious", "critical"}
 READY = "html[data-ready]"
 DARK = "rgb(22, 23, 27)"
@@ -283,6 +284,8 @@ def test_printing_opens_all_and_leaves_the_form_out(opened):
     assert not page.locator("#choices").is_visible()
     assert page.locator("#methods").is_visible()
     assert len(re.findall(rb"/Type\s*/Page\b", pdf)) > 2
+    page.set_viewport_size(PAPER)
+    assert page.evaluate("document.documentElement.scrollWidth") <= PAPER["width"]
 
 
 def test_without_scripts_the_tables_are_there(browser, file):
