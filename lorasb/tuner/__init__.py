@@ -10,6 +10,7 @@ from peft.utils import PeftType, register_peft_method
 from lorasb.tuner.config import LoraXSConfig
 from lorasb.tuner.layer import LoraXSLayer
 from lorasb.tuner.model import LoraXSModel
+from lorasb.tuner.native import make_native_loading_strict
 
 __all__ = ["LoraXSConfig", "LoraXSLayer", "LoraXSModel"]
 
@@ -19,3 +20,4 @@ register_peft_method(
     model_cls=LoraXSModel,
     prefix=LoraXSModel.prefix,
 )
+make_native_loading_strict()

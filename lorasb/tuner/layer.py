@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
 from itertools import chain
 from types import MappingProxyType
 from typing import Any
@@ -36,6 +37,8 @@ EMPTY = (
 )
 # of fingerprints, relative: about by how much an update may be off
 TOLERANCE = 1e-3
+# while transformers' own loader is at work: an adapter's state is then what its file has
+LOADING: ContextVar[bool] = ContextVar("LOADING", default=False)
 R_STD = 1e-5  # of R's first values in LoRA-XS (arXiv 2405.17604)
 
 
@@ -153,7 +156,7 @@ class LoraXSLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
         self.lora_xs_A = BufferDict(persistent=True)
         self.lora_xs_B = BufferDict(persistent=True)
         self.lora_xs_dropout = nn.ModuleDict()
-        # of a file without bases, where transformers' own loader puts it; before that, NaN
+        # of a file without bases, while transformers' own loader is at work
         self.lora_xs_fingerprint = BufferDict(persistent=True)
         self.r: dict[str, int] = {}
         self.scaling: dict[str, float] = {}
@@ -179,20 +182,18 @@ class LoraXSLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
         self.lora_xs_dropout[adapter_name] = (
             nn.Dropout(config.dropout) if config.dropout else nn.Identity()
         )
-        # PEFT makes an adapter in inference mode in order to load it
-        loaded_next = self._parts() if config.stores_bases else (self.lora_xs_R,)
         empty = config.init_weights == "empty" or self._device().type == "meta"
+        # PEFT makes an adapter in inference mode in order to load it
         empty = empty or (config.inference_mode and config.stores_bases)
         B, R, A = self._empty(config.r) if empty else self._of_weight(config)
         self.start_R[adapter_name] = None if empty else R.clone()
         self.lora_xs_B[adapter_name] = B
         self.lora_xs_R[adapter_name] = nn.Parameter(R)
         self.lora_xs_A[adapter_name] = A
-        if config.inference_mode:
-            for matrices in loaded_next:
-                matrices[adapter_name].awaited = adapter_name
-            if not config.stores_bases:
-                self.lora_xs_fingerprint[adapter_name] = torch.full((2, config.r), torch.nan)
+        if LOADING.get() and not config.stores_bases:
+            self.lora_xs_B.register_buffer(adapter_name, B, persistent=False)
+            self.lora_xs_A.register_buffer(adapter_name, A, persistent=False)
+            self.lora_xs_fingerprint[adapter_name] = torch.zeros(2, config.r)
         self.set_adapter(self.active_adapters, inference_mode=config.inference_mode)
 
     def matrices(self, adapter_name: str) -> tuple[Tensor, Tensor, Tensor]:
@@ -220,13 +221,7 @@ class LoraXSLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
         """Copy values into an adapter, from which its training starts."""
         for matrices, value in zip(self._parts(), (B, R, A), strict=True):
             matrices[adapter_name].copy_(value)
-        self.expect_nothing(adapter_name)
         self.start_R[adapter_name] = self.lora_xs_R[adapter_name].clone()
-
-    def expect_nothing(self, adapter_name: str) -> None:
-        """Note that an adapter has its values."""
-        for matrices in self._parts():
-            vars(matrices[adapter_name]).pop("awaited", None)
 
     def set_scale(self, adapter: str, scale: float) -> None:
         """Set an adapter's scaling to `scale` times that of its configuration."""
@@ -371,27 +366,21 @@ class LoraXSLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
         for matrices in self._parts():
             matrices[adapter_name] = matrices[adapter_name].to(dtype)
 
-    def requires_grad_(self, requires_grad: bool = True) -> LoraXSLayer:
-        """As for any module; transformers calls it on what its `load_adapter` has loaded.
+    def end_loading(self, adapter_name: str) -> None:
+        """Make bases that were no part of a file part of the state again.
 
         Raises
         ------
         UserError
-            If the file lacked a tensor of this layer, with which transformers itself goes on, or is
-            of an adapter with other bases.
+            If the file is of an adapter with other bases.
         """
-        for letter, matrices in zip("BRA", self._parts(), strict=True):
-            for matrix in matrices.values():
-                if hasattr(matrix, "awaited"):
-                    raise UserError(
-                        f"{self.name}: what was loaded as adapter '{matrix.awaited}' lacks "
-                        f"lora_xs_{letter}; it belongs to another model or configuration, or was "
-                        "written by a save that failed"
-                    )
-        for adapter_name, stored in self.lora_xs_fingerprint.items():
-            if stored.isfinite().all():
-                self.refuse_other_bases(adapter_name, stored)
-        return super().requires_grad_(requires_grad)
+        if adapter_name not in self.lora_xs_fingerprint:
+            return
+        stored = self.lora_xs_fingerprint.pop(adapter_name)
+        if stored.any():
+            self.refuse_other_bases(adapter_name, stored)
+        for matrices in (self.lora_xs_B, self.lora_xs_A):
+            matrices[adapter_name] = matrices[adapter_name]
 
     def refuse_other_bases(self, adapter_name: str, stored: Tensor) -> None:
         """Compare the fingerprint of a file with that of the bases that are here.

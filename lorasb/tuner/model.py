@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -17,7 +17,7 @@ from peft.utils.quantization_utils import get_quantization_kwargs
 from torch import Tensor, nn
 
 from lorasb.errors import UserError
-from lorasb.models.layers import COMPILED, target_shapes
+from lorasb.models.layers import COMPILED, base_name, target_shapes
 from lorasb.tuner.config import LoraXSConfig
 from lorasb.tuner.layer import EMPTY, LoraXSLayer, LoraXSLinear, check_rank
 from lorasb.tuner.parallel import leave_bases_alone
@@ -25,7 +25,6 @@ from lorasb.tuner.weighted import Combination, check_combination, combined
 
 BASE = "__base__"  # PEFT's name for no adapter
 BASES = (".lora_xs_A.", ".lora_xs_B.")
-PREFIX = "base_model.model."  # of a checkpoint's keys
 FINGERPRINT = ".lora_xs_fingerprint"  # in a checkpoint without bases: what tells whose they were
 
 
@@ -67,7 +66,7 @@ class LoraXSModel(BaseTuner):  # type: ignore[misc]
                 model, adapter_name, *arguments, state_dict=state_dict, **options
             )
         except Exception:
-            self._take_out(model, adapter_name)
+            take_out(model, adapter_name)
             raise
         leave_bases_alone(model)
 
@@ -94,15 +93,6 @@ class LoraXSModel(BaseTuner):  # type: ignore[misc]
             # its fast path reads weights past their layers, and is left to modules without hooks
             layer.register_forward_pre_hook(_do_nothing)
         self._replace_module(parent, target_name, layer, target)
-
-    def _take_out(self, model: nn.Module, adapter_name: str) -> None:
-        """Undo an injection that failed on its way."""
-        for name, layer in list(model.named_modules()):
-            if isinstance(layer, LoraXSLayer) and adapter_name in layer.r:
-                layer.delete_adapter(adapter_name)
-                if not layer.r:
-                    parent, _, child = name.rpartition(".")
-                    setattr(model.get_submodule(parent), child, layer.base_layer)
 
     def _replace_module(
         self, parent: nn.Module, child_name: str, new_module: nn.Module, child: nn.Module
@@ -134,7 +124,7 @@ class LoraXSModel(BaseTuner):  # type: ignore[misc]
         sums = {
             layer.name: combined(layer, terms, combination_type)
             for name in terms
-            for layer in self._layers(name)
+            for layer in layers_of(self.model, name)
         }
         ranks = {name: len(R) for name, (_, R, _) in sums.items()}
         first = self.peft_config[adapters[0]]
@@ -151,22 +141,15 @@ class LoraXSModel(BaseTuner):  # type: ignore[misc]
         except Exception:
             del self.peft_config[adapter_name]
             raise
-        for layer in self._layers(adapter_name):
+        for layer in layers_of(self.model, adapter_name):
             layer.fill(adapter_name, *sums[layer.name])
 
     def _cast_adapter_dtype(self, adapter_name: str, autocast_adapter_dtype: bool = True) -> None:
         """Keep the float32 that adapters are made in, or hold them in the base weights' dtype."""
         super()._cast_adapter_dtype(adapter_name, autocast_adapter_dtype)
         if not autocast_adapter_dtype:
-            for layer in self._layers(adapter_name):
+            for layer in layers_of(self.model, adapter_name):
                 layer.cast_to_base(adapter_name)
-
-    def _layers(self, adapter_name: str) -> list[LoraXSLayer]:
-        return [
-            module
-            for module in self.model.modules()
-            if isinstance(module, LoraXSLayer) and adapter_name in module.r
-        ]
 
     @contextmanager
     def _enable_peft_forward_hooks(self, *args: Any, **kwargs: Any) -> Iterator[None]:
@@ -238,8 +221,11 @@ class LoraXSModel(BaseTuner):  # type: ignore[misc]
         if config.stores_bases:
             return selected if config.save_dtype == "float32" else _in_base_dtype(model, selected)
         kept = {key: value for key, value in selected.items() if not _is_base(key)}
-        own = _fingerprints(model, adapter_name)
-        return kept | {f"{PREFIX}{name}{FINGERPRINT}": value for name, value in own.items()}
+        return kept | {
+            f"{name}{FINGERPRINT}.{adapter_name}": module.fingerprint(adapter_name)
+            for name, module in model.named_modules()
+            if isinstance(module, LoraXSLayer) and adapter_name in module.r
+        }
 
     @classmethod
     def _remove_adapter_name_from_key(cls, key: str, adapter_name: str) -> str:
@@ -267,11 +253,37 @@ class LoraXSModel(BaseTuner):  # type: ignore[misc]
         }
         if not config.stores_bases:  # computed from the base weights when the layers were made
             remapped |= {key: value for key, value in current.items() if ".lora_xs_R." not in key}
-        _refuse_other_keys(current.keys(), {key for key in remapped if f".{cls.prefix}" in key})
-        for module in model.modules():
-            if isinstance(module, LoraXSLayer) and adapter_name in module.r:
-                module.expect_nothing(adapter_name)
+        refuse_other_keys(current.keys(), {key for key in remapped if f".{cls.prefix}" in key})
         return remapped
+
+
+def layers_of(model: nn.Module, adapter_name: str) -> list[LoraXSLayer]:
+    """The layers that have an adapter of that name."""
+    return [
+        module
+        for module in model.modules()
+        if isinstance(module, LoraXSLayer) and adapter_name in module.r
+    ]
+
+
+def take_out(model: nn.Module, adapter_name: str) -> None:
+    """Undo an injection: layers that are left without an adapter become what they were."""
+    for name, layer in list(model.named_modules()):
+        if isinstance(layer, LoraXSLayer) and adapter_name in layer.r:
+            layer.delete_adapter(adapter_name)
+            if not layer.r:
+                parent, _, child = name.rpartition(".")
+                setattr(model.get_submodule(parent), child, layer.base_layer)
+
+
+def refuse_other_keys(expected: Set[str], found: Set[str]) -> None:
+    """Refuse a file with other tensors than an adapter has (UserError)."""
+    for what, keys in (("lacks", expected - found), ("has superfluous", found - expected)):
+        if keys:
+            raise UserError(
+                f"lora_xs checkpoint {what} {len(keys)} tensors, the first is {min(keys)}; "
+                "it belongs to another model or configuration, or was written by a save that failed"
+            )
 
 
 def _do_nothing(module: nn.Module, args: Any) -> None:
@@ -288,10 +300,8 @@ def _hand_over(
 
 
 def _refuse_empty(model: nn.Module, adapter_name: str) -> None:
-    layers = (module for module in model.modules() if isinstance(module, LoraXSLayer))
-    for layer in layers:
-        if adapter_name in layer.r and layer.is_empty(adapter_name):
-            raise UserError(EMPTY.format(name=adapter_name))
+    if any(layer.is_empty(adapter_name) for layer in layers_of(model, adapter_name)):
+        raise UserError(EMPTY.format(name=adapter_name))
 
 
 def _refuse_split(tensors: dict[str, Tensor]) -> None:
@@ -303,21 +313,12 @@ def _refuse_split(tensors: dict[str, Tensor]) -> None:
             )
 
 
-def _fingerprints(model: nn.Module, adapter_name: str) -> dict[str, Tensor]:
-    """Of each adapted layer, by its name in the base model."""
-    return {
-        module.name: module.fingerprint(adapter_name)
-        for module in model.modules()
-        if isinstance(module, LoraXSLayer) and adapter_name in module.r
-    }
-
-
 def _refuse_other_bases(model: nn.Module, adapter_name: str, stored: dict[str, Tensor]) -> None:
-    for module in model.modules():
-        if isinstance(module, LoraXSLayer) and adapter_name in module.r:
-            fingerprint = stored.get(f"{PREFIX}{module.name}{FINGERPRINT}")
-            if fingerprint is not None:
-                module.refuse_other_bases(adapter_name, fingerprint)
+    fingerprints = {base_name(key): value for key, value in stored.items()}
+    for layer in layers_of(model, adapter_name):
+        fingerprint = fingerprints.get(f"{layer.name}{FINGERPRINT}")
+        if fingerprint is not None:
+            layer.refuse_other_bases(adapter_name, fingerprint)
 
 
 def _in_base_dtype(model: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -338,12 +339,3 @@ def _in_base_dtype(model: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Te
 
 def _is_base(key: str) -> bool:
     return any(name in key for name in BASES)
-
-
-def _refuse_other_keys(expected: Any, found: set[str]) -> None:
-    for what, keys in (("lacks", expected - found), ("has superfluous", found - expected)):
-        if keys:
-            raise UserError(
-                f"lora_xs checkpoint {what} {len(keys)} tensors, the first is {min(keys)}; "
-                "it belongs to another model or configuration, or was written by a save that failed"
-            )

@@ -211,35 +211,97 @@ def test_a_saved_configuration_makes_a_new_adapter(tmp_path):
         model.train()(input_ids=IDS)
 
 
+def test_transformers_own_loader_loads_and_trains_as_pefts(tmp_path):
+    for save_bases in (True, False):
+        for is_trainable in (True, False):
+            model = trained(save_bases=save_bases)
+            saved(model, tmp_path)
+            native = tiny_llama(0)
+            report = native.load_adapter(tmp_path, is_trainable=is_trainable)
+            assert not report.missing_keys
+            assert not report.unexpected_keys
+            assert native.state_dict().keys() == tiny_native().state_dict().keys()
+            assert torch.equal(logits(native), logits(model))
+            learning = {name for name, p in native.named_parameters() if p.requires_grad}
+            assert len(learning) == (6 if is_trainable else 0)
+            assert all("lora_xs_R" in name for name in learning)
+    native = tiny_llama(0)
+    native.load_adapter(tmp_path, is_trainable=True)
+    twin = peft.PeftModel.from_pretrained(tiny_llama(0), tmp_path, is_trainable=True)
+    for each in (native, twin):
+        train(each.train(), {"input_ids": IDS, "labels": IDS})
+    assert torch.equal(logits(native.eval()), logits(twin.eval()))
+    native.save_pretrained(tmp_path / "native")
+    twin.save_pretrained(tmp_path / "twin")
+    files = [
+        load_file(tmp_path / kind / "adapter_model.safetensors") for kind in ("native", "twin")
+    ]
+    assert files[0].keys() == files[1].keys()
+    assert all(torch.equal(value, files[1][key]) for key, value in files[0].items())
+
+
+def tiny_native() -> PreTrainedModel:
+    model = tiny_llama(0)
+    model.add_adapter(LoraXSConfig(r=4, target_modules=LLAMA_TARGETS))
+    return model
+
+
+@pytest.mark.parametrize("is_trainable", [False, True])
 @pytest.mark.parametrize(
-    ("part", "save_bases"), [("A", True), ("R", True), ("B", True), ("R", False), (None, True)]
+    ("part", "save_bases"), [("A", True), ("R", True), ("B", True), ("R", False), ("", True)]
 )
-def test_transformers_own_loader(part, save_bases, tmp_path):
-    model = trained(save_bases=save_bases)
-    file = saved(model, tmp_path) / "adapter_model.safetensors"
-    tensors = load_file(file)
-    lacking = [name for name in tensors if name.endswith(f"1.mlp.down_proj.lora_xs_{part}")]
-    save_file({k: v for k, v in tensors.items() if k not in lacking}, file, {"format": "pt"})
+def test_transformers_own_loader_refuses_a_file_that_lacks_a_tensor(
+    part, save_bases, is_trainable, tmp_path
+):
+    file = saved(trained(save_bases=save_bases), tmp_path) / "adapter_model.safetensors"
+    lacking = f"1.mlp.down_proj.lora_xs_{part}"  # all of a layer, where no part is named
+    tensors = {key: value for key, value in load_file(file).items() if lacking not in key}
+    save_file(tensors, file, {"format": "pt"})
     plain = tiny_llama(0)
-    if part is None:
-        plain.load_adapter(tmp_path)
-        assert torch.equal(logits(plain), logits(model))
-        return
-    with pytest.raises(UserError, match=rf"1\.mlp\.down_proj: .* lacks lora_xs_{part}"):
-        plain.load_adapter(tmp_path)
+    with pytest.raises(UserError, match=rf"lacks [13] tensors, the first is .*{lacking}"):
+        plain.load_adapter(tmp_path, is_trainable=is_trainable)
+    assert plain.state_dict().keys() == tiny_llama(0).state_dict().keys()
+    assert not hasattr(plain, "peft_config")
 
 
-def test_transformers_own_loader_refuses_other_bases(tmp_path):
+@pytest.mark.parametrize("is_trainable", [False, True])
+def test_transformers_own_loader_refuses_what_is_of_another_model(is_trainable, tmp_path):
     model = trained()
-    saved(model, tmp_path)
-    same = tiny_llama(0)
-    same.load_adapter(tmp_path)
-    assert torch.equal(logits(same), logits(model))
+    file = saved(model, tmp_path) / "adapter_model.safetensors"
     with pytest.raises(UserError, match=r"proj: the bases .* are not those .* trained with"):
-        tiny_llama(1).load_adapter(tmp_path)
-    same.save_pretrained(tmp_path / "again")
-    again = peft.PeftModel.from_pretrained(tiny_llama(0), tmp_path / "again")
-    assert torch.equal(logits(again), logits(model))
+        tiny_llama(1).load_adapter(tmp_path, is_trainable=is_trainable)
+    two = tiny_llama(0)
+    two.load_adapter(tmp_path, adapter_name="first", is_trainable=is_trainable)
+    tensors = load_file(file)
+    more = {"base_model.model.model.layers.2.mlp.down_proj.lora_xs_R": torch.zeros(4, 4)}
+    save_file(tensors | more, file, {"format": "pt"})
+    with pytest.raises(UserError, match=r"has superfluous 1 tensors.*layers\.2"):
+        two.load_adapter(tmp_path, adapter_name="second", is_trainable=is_trainable)
+    wide = {key: torch.zeros(5, 5) for key in tensors if key.endswith("1.mlp.down_proj.lora_xs_R")}
+    save_file(tensors | wide, file, {"format": "pt"})
+    with pytest.raises(RuntimeError, match="ignore_mismatched_sizes"):  # transformers' own words
+        two.load_adapter(tmp_path, adapter_name="second", is_trainable=is_trainable)
+    assert list(two.peft_config) == ["first"]
+    assert torch.equal(logits(two), logits(model))
+
+
+def test_a_natively_saved_adapter_tells_whose_bases_it_has(tmp_path):
+    tiny_native().save_pretrained(tmp_path)
+    tiny_llama(0).load_adapter(tmp_path)
+    for load in (PreTrainedModel.load_adapter, peft.PeftModel.from_pretrained):
+        with pytest.raises(UserError, match=r"proj: the bases .* are not those .* trained with"):
+            load(tiny_llama(1), tmp_path)
+
+
+def test_adapters_of_other_methods_are_loaded_by_transformers_as_ever(tmp_path):
+    """A file that lacks a tensor is loaded, and what is missing is listed."""
+    peft.get_peft_model(tiny_llama(0), peft.LoraConfig(r=2)).save_pretrained(tmp_path)
+    file = tmp_path / "adapter_model.safetensors"
+    tensors = {k: v for k, v in load_file(file).items() if "1.self_attn.q_proj.lora_A" not in k}
+    save_file(tensors, file, {"format": "pt"})
+    plain = tiny_llama(0)
+    (missing,) = plain.load_adapter(tmp_path).missing_keys
+    assert missing.endswith("1.self_attn.q_proj.lora_A.default.weight")
 
 
 def test_an_injection_that_fails_leaves_nothing_behind():

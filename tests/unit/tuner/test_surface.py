@@ -250,10 +250,3 @@ def test_a_model_on_the_meta_device_is_adapted():
     filled = trained().state_dict()
     model.load_state_dict(filled, assign=True)
     assert all(torch.equal(value, filled[key]) for key, value in model.state_dict().items())
-
-
-def test_layers_that_have_their_values_are_frozen_like_any_module(tmp_path):
-    trained().save_pretrained(tmp_path)
-    loaded = peft.PeftModel.from_pretrained(tiny_llama(0), tmp_path)
-    for layer in layers(loaded).values():
-        layer.requires_grad_(False)
