@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lorasb.start.estimate import estimate_factors
-    from lorasb.start.fill import initialize_lora_sb
+    from lorasb.start.fill import initialize_lora_sb, initialize_lora_xs
     from lorasb.start.gradients import estimate_gradients, load_gradients, save_gradients
     from lorasb.start.recipe import load_recipe, save_recipe
+    from lorasb.start.weights import weight_factors
     from lorasb.tuner import LoraXSConfig
     from lorasb.tuner.export import export_lora
 
@@ -29,10 +30,12 @@ __all__ = [
     "estimate_gradients",
     "export_lora",
     "initialize_lora_sb",
+    "initialize_lora_xs",
     "load_gradients",
     "load_recipe",
     "save_gradients",
     "save_recipe",
+    "weight_factors",
 ]
 
 _MODULES = {
@@ -41,10 +44,12 @@ _MODULES = {
     "estimate_gradients": "lorasb.start.gradients",
     "export_lora": "lorasb.tuner.export",
     "initialize_lora_sb": "lorasb.start.fill",
+    "initialize_lora_xs": "lorasb.start.fill",
     "load_gradients": "lorasb.start.gradients",
     "load_recipe": "lorasb.start.recipe",
     "save_gradients": "lorasb.start.gradients",
     "save_recipe": "lorasb.start.recipe",
+    "weight_factors": "lorasb.start.weights",
 }
 
 

@@ -14,6 +14,7 @@ from lorasb.linalg.svd import Factors
 from lorasb.models.layers import target_shapes, unwrapped
 from lorasb.start.factors import Step, Svd, check_kinds, factors_of
 from lorasb.start.gradients import each_gradient
+from lorasb.start.offloaded import computing_device
 from lorasb.tuner.layer import check_rank
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def estimate_factors(
     for name, gradient in gradients:
         if not gradient.any():
             raise UserError(f"{name}: its gradient is zero, so there is no first step to start at")
-        on_device = gradient.to(unwrapped(model).get_submodule(name).weight.device)
+        on_device = gradient.to(computing_device(unwrapped(model).get_submodule(name)))
         found = factors_of(name, on_device, rank, step=step, svd=svd, generator=generator)
         factors[name] = found.cpu()
     return factors

@@ -25,6 +25,7 @@ from lorasb.errors import UserError, remake
 from lorasb.files import atomic, load_tensors
 from lorasb.models.label_logits import IGNORED, SHIFTED, Logits, at_labels
 from lorasb.models.layers import Linear, matching_modules, unwrapped
+from lorasb.start.offloaded import computing_device, input_device, own_weight, refuse_hollow
 
 if TYPE_CHECKING:
     from peft import PeftConfig
@@ -68,7 +69,9 @@ def estimate_gradients(
 
     Under `torch.distributed` every process calls it, with a loader of all samples or of its own:
     each takes its share of the first `num_samples`, and all return the same sums. A model with
-    gradient checkpointing recomputes its activations here too.
+    gradient checkpointing recomputes its activations here too. Weights that accelerate offloads are
+    loaded layer by layer; with gradient checkpointing they leave memory as soon as they are used,
+    but for those whose gradients a pass sums up.
 
     Returns float32 tensors (out, in) on the CPU under the modules' names in the model. The model is
     left as it was found, and so is the state of the random generators.
@@ -112,11 +115,7 @@ def each_gradient(
     """
     model = _base_model(model)
     modules = matching_modules(model, target_modules, exclude)
-    for name, module in modules.items():
-        if module.weight.is_meta:
-            raise UserError(
-                f"{name}: its weight is not in memory; load the model without offloading"
-            )
+    refuse_hollow(modules)
     passes = _passes(modules, memory_limit_bytes)
     with _fork_rng(model):
         batches = _share(list(first_samples(dataloader, num_samples)), reduction)
@@ -263,7 +262,7 @@ def _losses(
     One forward pass is enough where the model's loss is a mean of terms that are known here.
     Otherwise the model is asked for the loss of each sample alone.
     """
-    inputs = {key: value.to(model.device) for key, value in batch.items()}
+    inputs = {key: value.to(input_device(model)) for key, value in batch.items()}
     rows = _rows(inputs)
     _refuse_unlabelled(inputs.get("labels"))
     terms = _terms(model, at_labels(model, inputs) if logits == "labels" else inputs)
@@ -376,11 +375,7 @@ def _collected(modules: Mapping[str, Linear]) -> Iterator[dict[str, Tensor]]:
 
     with ExitStack() as stack:
         for name, module in modules.items():
-            # a parameter of the layer's own: the weight itself may be tied to another layer's
-            own = nn.Parameter(module.weight.detach())
-            own.register_post_accumulate_grad_hook(hook(name))  # type: ignore[no-untyped-call]
-            stack.callback(setattr, module, "weight", module.weight)
-            module.weight = own
+            stack.enter_context(own_weight(module, hook(name)))
         yield sums
 
 
@@ -402,7 +397,7 @@ def _summed(own: Tensor | None, module: Linear) -> Tensor | None:
     """The sum over all processes; None where none has a part."""
     if not dist.is_initialized():
         return own
-    device = module.weight.device  # where the processes can reach it
+    device = computing_device(module)  # where the processes can reach it
     parts = torch.tensor(own is not None, dtype=torch.int32, device=device)
     dist.all_reduce(parts)
     total = torch.zeros(module.weight.shape, device=device)
@@ -416,6 +411,8 @@ def _checkpoint(model: PreTrainedModel) -> None:
     """Let layers that are to recompute their activations do so outside training too."""
     for layer in model.modules():
         if isinstance(layer, GradientCheckpointingLayer) and layer.gradient_checkpointing:
+            if getattr(model.config, "use_cache", False):
+                model.config.use_cache = False  # which a second pass would fill twice
             layer._gradient_checkpointing_func = partial(_recomputed, layer, layer.training)
             layer.training = True  # what the layer looks at
 
@@ -432,8 +429,10 @@ def _recomputed(
         finally:
             layer.training = True
 
+    # a forward pass that stops early would leave the weight in memory that it has loaded last
+    whole = any(weight.is_meta for weight in layer.parameters())
     # the other kind asks that the input has a gradient, which that of the first layer has not
-    return checkpoint(forward, *arguments, use_reentrant=False)
+    return checkpoint(forward, *arguments, use_reentrant=False, early_stop=not whole)
 
 
 @contextmanager
@@ -449,29 +448,40 @@ def _estimating(model: PreTrainedModel, dropout: bool) -> Iterator[None]:
 @contextmanager
 def _preserved(model: PreTrainedModel) -> Iterator[None]:
     """Give modules back their modes, and parameters their `requires_grad` and `.grad`."""
-    problem_type = model.config.problem_type  # a head without one takes it from its first labels
+    # a head without a type of problem takes it from its first labels
+    settings = {
+        name: getattr(model.config, name)
+        for name in ("problem_type", "use_cache")
+        if hasattr(model.config, name)
+    }
     modes = [(module, module.training) for module in model.modules()]
     checkpointing = [
         (module, module._gradient_checkpointing_func)
         for module in model.modules()
         if isinstance(module, GradientCheckpointingLayer) and module.gradient_checkpointing
     ]
-    states = [(weight, weight.requires_grad, weight.grad) for weight in model.parameters()]
-    for weight, _, _ in states:
+    # by name: each use of a weight that is offloaded makes it another parameter
+    parameters = model.named_parameters(remove_duplicate=False)
+    states = [(name, p.requires_grad, p.grad) for name, p in parameters]
+    for weight in model.parameters():
         weight.grad = None
     try:
         yield
     finally:
-        model.config.problem_type = problem_type
+        for name, value in settings.items():
+            setattr(model.config, name, value)
         for module, training in modes:
             module.training = training
         for layer, function in checkpointing:
             layer._gradient_checkpointing_func = function
-        for weight, requires_grad, gradient in states:
+        for name, requires_grad, gradient in states:
+            weight = model.get_parameter(name)
             weight.requires_grad_(requires_grad)
             weight.grad = gradient
 
 
 def _fork_rng(model: PreTrainedModel) -> AbstractContextManager[None]:
-    devices = {weight.device for weight in model.parameters() if weight.is_cuda}
-    return torch.random.fork_rng(devices=sorted(devices, key=str))
+    layers = (m for m in model.modules() if isinstance(getattr(m, "weight", None), Tensor))
+    devices = {computing_device(layer) for layer in layers}
+    on_gpu = [device for device in devices if device.type == "cuda"]
+    return torch.random.fork_rng(devices=sorted(on_gpu, key=str))

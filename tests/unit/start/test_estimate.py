@@ -15,6 +15,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from lorasb.errors import UserError
 from lorasb.linalg.svd import Factors
+from lorasb.models.layers import Linear
 from lorasb.start import estimate
 from lorasb.start.estimate import estimate_factors
 from lorasb.start.factors import factorize
@@ -95,7 +96,7 @@ def layers_of(model: torch.nn.Module) -> list[GradientCheckpointingLayer]:
 
 @pytest.mark.parametrize("dropout", [False, True])
 @pytest.mark.parametrize("reentrant", [False, True])
-@pytest.mark.parametrize("kind", ["llama", "bert", "bart"])
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "bert", "bart"])
 def test_checkpointed_layers_run_again_and_change_nothing(kind, reentrant, dropout):
     if kind in MODELS:
         maker, targets, labels = MODELS[kind]
@@ -113,7 +114,7 @@ def test_checkpointed_layers_run_again_and_change_nothing(kind, reentrant, dropo
     functions = [layer._gradient_checkpointing_func for layer in layers]
     model.register_forward_hook(lambda *_: forwards.append(1))
     for layer in layers:
-        first = next(module for module in layer.modules() if isinstance(module, torch.nn.Linear))
+        first = next(module for module in layer.modules() if isinstance(module, Linear))
         first.register_forward_hook(lambda *_: runs.append(1))
     found = estimate_gradients(model, [batch], **options)
     assert all(torch.equal(found[name], value) for name, value in expected.items())
