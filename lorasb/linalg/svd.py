@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 
@@ -96,21 +97,33 @@ def truncated_svd(
         If the matrix has values that are not finite, or if the rank is not in 1..min(m, n).
     """
     _check(matrix, rank)
-    device = matrix.device
     matrix = matrix.detach().float()
-    if device.type == "mps":  # has no float64
-        matrix = matrix.cpu()
-    rows, columns = matrix.shape
-    short = matrix if rows <= columns else matrix.T
+    short = _short(matrix)
     size = rank + oversampling
     if len(short) <= max(exact_below, BLOCKS * size):
         basis = _top_eigenvectors(gram(short), rank)
     else:
         basis = _krylov_basis(short, rank, size, tolerance, generator)
-    left, S, right = _triplets(short, basis)
-    U, V = (left, right) if rows <= columns else (right, left)
-    U, V = _fix_signs(U.float().to(device), V.float().to(device))
-    return Factors(U, S.float().to(device), V, _residual(S, _total(matrix)))
+    return _factors(matrix, *_triplets(short, basis))
+
+
+def truncated_svds(
+    matrices: Sequence[Tensor], rank: int, *, generator: torch.Generator | None = None
+) -> list[Factors]:
+    """`truncated_svd` of matrices of one shape on one device; to rounding what each alone gives.
+
+    Those that are decomposed by their Gram matrices are so as one stack, for an accelerator. A
+    larger one keeps it busy by itself, and grows a Krylov space of its own size.
+    """
+    for matrix in matrices:
+        _check(matrix, rank)
+    largest = max(EXACT_BELOW, BLOCKS * (rank + OVERSAMPLING))
+    if len(matrices) == 1 or min(matrices[0].shape) > largest:
+        return [truncated_svd(matrix, rank, generator=generator) for matrix in matrices]
+    stack = torch.stack([matrix.detach().float() for matrix in matrices])
+    short = _short(stack)
+    found = _triplets(short, _top_eigenvectors(gram(short), rank))
+    return [_factors(*one) for one in zip(stack, *found, strict=True)]
 
 
 def one_pass_svd(matrix: Tensor, rank: int, *, generator: torch.Generator | None = None) -> Factors:
@@ -135,6 +148,21 @@ def one_pass_svd(matrix: Tensor, rank: int, *, generator: torch.Generator | None
     return Factors(U, S, V, _residual(S, _total(matrix)))
 
 
+def _short(matrix: Tensor) -> Tensor:
+    """A matrix (m, n), or each of a stack, with the smaller side first; where float64 exists."""
+    if matrix.device.type == "mps":  # has none
+        matrix = matrix.cpu()
+    rows, columns = matrix.shape[-2:]
+    return matrix if rows <= columns else matrix.mT
+
+
+def _factors(matrix: Tensor, left: Tensor, S: Tensor, right: Tensor) -> Factors:
+    """What is kept of the triplets of a matrix, or of its transpose if that is the wide one."""
+    U, V = (left, right) if len(left) == len(matrix) else (right, left)
+    U, V = _fix_signs(U.float().to(matrix.device), V.float().to(matrix.device))
+    return Factors(U, S.float().to(matrix.device), V, _residual(S, _total(matrix)))
+
+
 def _total(matrix: Tensor) -> float:
     return torch.linalg.vector_norm(matrix, dtype=torch.float64).item() ** 2
 
@@ -155,13 +183,14 @@ def _check(matrix: Tensor, rank: int) -> None:
 
 
 def gram(matrix: Tensor) -> Tensor:
-    """M M^T, float64. Of signs by float32, in half the time and to the same bits.
+    """M M^T, float64, of a matrix or of each of a stack.
 
-    Their products are sums of whole numbers, of which float32 has all up to 2^24.
+    Of signs by float32, in half the time and to the same bits: their products are sums of whole
+    numbers, of which float32 has all up to 2^24.
     """
-    of_signs = matrix.shape[1] <= 2**24 and torch.equal(matrix, matrix.sign())
+    of_signs = matrix.shape[-1] <= 2**24 and torch.equal(matrix, matrix.sign())
     wide = matrix.float() if of_signs else matrix.double()
-    return (wide @ wide.T).double()
+    return (wide @ wide.mT).double()
 
 
 def gram_svd(matrix: Tensor, rank: int) -> tuple[Tensor, Tensor]:
@@ -178,10 +207,10 @@ def _top_eigenvectors(symmetric: Tensor, rank: int) -> Tensor:
 
     Without SciPy they are the same, to rounding, in twice the time.
     """
-    size = len(symmetric)
+    size = symmetric.shape[-1]
     in_part = size >= PART_FROM and rank <= size * PART
-    if not (SCIPY and in_part and symmetric.device.type == "cpu"):
-        return torch.linalg.eigh(symmetric)[1][:, -rank:].flip(1)
+    if not (SCIPY and in_part and symmetric.ndim == 2 and symmetric.is_cpu):
+        return torch.linalg.eigh(symmetric)[1][..., -rank:].flip(-1)
     from scipy.linalg import eigh
     from threadpoolctl import threadpool_limits
 
@@ -213,10 +242,11 @@ def _krylov_basis(
     while True:
         values = torch.linalg.eigvalsh(products.double())
         before, captured = captured, values[-rank:].sum().item()
-        if captured - before <= tolerance * captured:
+        room = len(matrix) - basis.shape[1]
+        if captured - before <= tolerance * captured or not room:
             vectors = torch.linalg.eigh(products.double())[1]
             return torch.linalg.qr(basis.double() @ vectors[:, -rank:].flip(1))[0]
-        block = matrix @ seen[:, -size:]
+        block = matrix @ seen[:, -size:][:, :room]
         for _ in range(2):  # once leaves rounding of the size of what was taken out
             block = torch.linalg.qr(block - basis @ (basis.T @ block))[0]
         basis, added = torch.cat([basis, block], dim=1), matrix.T @ block
@@ -228,9 +258,9 @@ def _krylov_basis(
 
 def _triplets(matrix: Tensor, basis: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Singular triplets of basis basis^T M, for an orthonormal basis (m, r); float64."""
-    right, small = torch.linalg.qr(matrix.T.double() @ basis)
-    U, S, Vh = torch.linalg.svd(small.T)
-    return basis @ U, S, right @ Vh.T
+    right, small = torch.linalg.qr(matrix.mT.double() @ basis)
+    U, S, Vh = torch.linalg.svd(small.mT)
+    return basis @ U, S, right @ Vh.mT
 
 
 def _fix_signs(U: Tensor, V: Tensor) -> tuple[Tensor, Tensor]:

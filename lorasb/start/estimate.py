@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from lorasb.errors import UserError
 from lorasb.linalg.svd import Factors
 from lorasb.models.layers import target_shapes, unwrapped
-from lorasb.start.factors import Step, Svd, check_kinds, factors_of
+from lorasb.start.factors import Step, Svd, check_kinds, each_factors
 from lorasb.start.gradients import each_gradient
 from lorasb.start.offloaded import computing_device
 from lorasb.tuner.layer import check_rank
@@ -42,6 +42,7 @@ def estimate_factors(
     The same as `factorize` of `estimate_gradients`, but no more gradients than fit into
     `memory_limit_bytes` exist at a time: a pass over the samples sums up those of some weights,
     each is decomposed on its weight's device and freed, and the next pass takes the next weights.
+    An accelerator decomposes those of one shape together (`each_factors`).
     `rank` is the largest that is wanted; `step`, `svd` and `generator` are those of `factorize`,
     `options` those of `estimate_gradients`. Factors are float32 on the CPU, by the modules' names.
 
@@ -51,7 +52,8 @@ def estimate_factors(
         As those two do, and if a gradient is zero.
     """
     check_kinds(step, svd)
-    for name, shape in target_shapes(unwrapped(model), target_modules, exclude).items():
+    shapes = target_shapes(unwrapped(model), target_modules, exclude)
+    for name, shape in shapes.items():
         check_rank(name, rank, shape)
     gradients = each_gradient(
         model,
@@ -61,11 +63,14 @@ def estimate_factors(
         memory_limit_bytes=memory_limit_bytes,
         **options,
     )
-    factors = {}
+    on_device = _on_device(unwrapped(model), gradients)
+    found = each_factors(on_device, rank, step=step, svd=svd, generator=generator)
+    factors = {name: factor.cpu() for name, factor in found}
+    return {name: factors[name] for name in shapes}
+
+
+def _on_device(model: Any, gradients: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
     for name, gradient in gradients:
         if not gradient.any():
             raise UserError(f"{name}: its gradient is zero, so there is no first step to start at")
-        on_device = gradient.to(computing_device(unwrapped(model).get_submodule(name)))
-        found = factors_of(name, on_device, rank, step=step, svd=svd, generator=generator)
-        factors[name] = found.cpu()
-    return factors
+        yield name, gradient.to(computing_device(model.get_submodule(name)))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -14,13 +15,16 @@ from tqdm import tqdm
 
 from lorasb.errors import UserError, remake
 from lorasb.files import atomic, load_tensors
-from lorasb.linalg.svd import Factors, one_pass_svd, truncated_svd
+from lorasb.linalg.svd import Factors, one_pass_svd, truncated_svds
 
 ADAM_EPSILON = 1e-8
 PARTS = ("U", "S", "V", "residual")
 # entries rounded to bfloat16, the coarsest that are stored, are wrong by a share of 2^-9 at most,
 # and products of two unit columns by twice that
 ORTHONORMAL = 0.01
+# numbers in matrices of one shape that an accelerator decomposes at once: it would idle over a
+# small one, and one of this size fills it; as float32 they take 128 MiB, the work on them some GiB
+STACK = 2**25
 
 Step = Literal["sign", "adam", "none"]
 Svd = Literal["converged", "one-pass"]
@@ -30,7 +34,15 @@ _STEPS: dict[str, Callable[[Tensor], Tensor]] = {
     "adam": lambda gradient: gradient / (gradient.abs() + ADAM_EPSILON),
     "none": lambda matrix: matrix,
 }
-_SVDS = {"converged": truncated_svd, "one-pass": one_pass_svd}
+
+
+def _one_passes(
+    matrices: Sequence[Tensor], rank: int, *, generator: torch.Generator | None
+) -> list[Factors]:
+    return [one_pass_svd(matrix, rank, generator=generator) for matrix in matrices]
+
+
+_SVDS = {"converged": truncated_svds, "one-pass": _one_passes}
 
 
 def factorize(
@@ -56,10 +68,8 @@ def factorize(
     """
     check_kinds(step, svd)
     items = tqdm(matrices.items(), desc="SVD", file=sys.stderr, disable=None)
-    return {
-        name: factors_of(name, matrix, rank, step=step, svd=svd, generator=generator)
-        for name, matrix in items
-    }
+    found = dict(each_factors(items, rank, step=step, svd=svd, generator=generator))
+    return {name: found[name] for name in matrices}
 
 
 def check_kinds(step: str, svd: str) -> None:
@@ -69,24 +79,51 @@ def check_kinds(step: str, svd: str) -> None:
             raise UserError(f"{what} '{name}': unknown; known: {', '.join(known)}")
 
 
-def factors_of(
-    name: str,
-    matrix: Tensor,
+def each_factors(
+    matrices: Iterable[tuple[str, Tensor]],
     rank: int,
     *,
     step: Step,
     svd: Svd = "converged",
     generator: torch.Generator | None = None,
-) -> Factors:
-    """`factorize` of one matrix, on its device; errors name it."""
+) -> Iterator[tuple[str, Factors]]:
+    """`factorize` of matrices that come one after the other, each on its device; errors name it.
+
+    On the CPU each is done, and let go, before the next is asked for. On an accelerator those of
+    one shape wait for each other, up to `STACK` numbers a shape, and come out together.
+    """
+    waiting: dict[tuple[torch.Size, torch.device], dict[str, Tensor]] = {}
+    decompose = partial(_decomposed, rank=rank, svd=svd, generator=generator)
+    for name, matrix in matrices:
+        kind = matrix.shape, matrix.device
+        waiting.setdefault(kind, {})[name] = _stepped(name, matrix, step)
+        if (len(waiting[kind]) + 1) * matrix.numel() > _room(matrix.device):
+            yield from decompose(waiting.pop(kind))
+    for stack in waiting.values():
+        yield from decompose(stack)
+
+
+def _stepped(name: str, matrix: Tensor, step: Step) -> Tensor:
     if not matrix.is_floating_point() or matrix.itemsize == 1:
         raise UserError(f"{name}: a {matrix.dtype} matrix has no SVD; is it a quantised weight?")
     if not torch.isfinite(matrix).all():  # the sign of NaN is 0
         raise UserError(f"{name}: the matrix has values that are not finite")
+    return _STEPS[step](matrix)
+
+
+def _decomposed(
+    stack: Mapping[str, Tensor], rank: int, svd: Svd, generator: torch.Generator | None
+) -> list[tuple[str, Factors]]:
     try:
-        return _SVDS[svd](_STEPS[step](matrix), rank, generator=generator)
+        found = _SVDS[svd](list(stack.values()), rank, generator=generator)
     except UserError as error:
-        raise UserError(f"{name}: {error}") from error
+        raise UserError(f"{next(iter(stack))}: {error}") from error
+    return list(zip(stack, found, strict=True))
+
+
+def _room(device: torch.device) -> int:
+    # a processor of the host is as fast with one at a time, and does the work of MPS, too
+    return 0 if device.type in ("cpu", "mps") else STACK
 
 
 def save_factors(factors: Mapping[str, Factors], path: Path | str) -> None:

@@ -7,7 +7,7 @@ import torch
 
 from lorasb.errors import UserError
 from lorasb.linalg import svd
-from lorasb.linalg.svd import Factors, gram, one_pass_svd, truncated_svd
+from lorasb.linalg.svd import Factors, gram, one_pass_svd, truncated_svd, truncated_svds
 
 # columns are float64 until they are rounded: entries by 2^-24 of themselves, a product of two unit
 # columns by twice that, and never more than this
@@ -84,7 +84,7 @@ def test_negated_matrix_has_the_same_left_vectors():
 
 
 @pytest.mark.parametrize("make", [decaying, signs, flat, deficient])
-@pytest.mark.parametrize("shape", [(300, 200), (200, 300)])
+@pytest.mark.parametrize("shape", [(300, 200), (200, 300), (50, 70)])
 @pytest.mark.parametrize("exact_below", [1024, 0])
 def test_captures_what_the_best_approximation_does(make, shape, exact_below):
     """From the Gram matrix, and from a Krylov space."""
@@ -97,6 +97,51 @@ def test_captures_what_the_best_approximation_does(make, shape, exact_below):
     assert factors.residual == pytest.approx(error.item(), abs=1e-5)  # float32
     assert orthonormality(factors) < ORTHONORMAL
     assert (factors.S.diff() <= 0).all()
+
+
+@pytest.mark.parametrize("make", [decaying, signs, flat, deficient])
+@pytest.mark.parametrize("shape", [(90, 60), (60, 90)])
+def test_a_stack_captures_what_each_matrix_alone_does(make, shape):
+    matrices = [make(*shape), 3 * make(*shape), normal(*shape)]
+    found = truncated_svds(matrices, 6)
+    for matrix, factors in zip(matrices, found, strict=True):
+        energy = torch.linalg.svdvals(matrix.double()).square()
+        captured = (1 - factors.residual) * energy.sum() / energy[:6].sum()
+        assert 1 - 1e-4 < captured <= 1 + 1e-6  # the promise; float32
+        assert orthonormality(factors) < ORTHONORMAL
+        assert (factors.U.gather(0, factors.U.abs().argmax(0, keepdim=True)) > 0).all()
+        # float64 until it is rounded to float32
+        tolerance = 1e-6 * matrix.norm().item()
+        alone = product(truncated_svd(matrix, 6))
+        torch.testing.assert_close(product(factors), alone, rtol=0, atol=tolerance)
+    again = truncated_svds(matrices, 6)
+    assert all(torch.equal(one.V, other.V) for one, other in zip(found, again, strict=True))
+
+
+def test_a_stack_of_one_has_the_bits_of_the_matrix_alone():
+    alone = truncated_svd(normal(20, 30), 4)
+    (found,) = truncated_svds([normal(20, 30)], 4)
+    assert all(torch.equal(getattr(found, part), getattr(alone, part)) for part in "USV")
+    assert found.residual == alone.residual
+
+
+def test_each_of_a_stack_owns_its_memory():
+    """Which a file of them asks for."""
+    found = truncated_svds([normal(7, 9), normal(7, 9, seed=1)], 2)
+    parts = [part for one in found for part in (one.U, one.S, one.V)]
+    assert len({part.untyped_storage().data_ptr() for part in parts}) == 6
+
+
+def test_large_matrices_of_a_stack_are_done_one_by_one():
+    matrices = [deficient(1030, 1040), flat(1030, 1040)]  # one needs two blocks, the other more
+    for matrix, factors in zip(matrices, truncated_svds(matrices, 2), strict=True):
+        alone = truncated_svd(matrix, 2)
+        assert all(torch.equal(getattr(factors, part), getattr(alone, part)) for part in "USV")
+
+
+def test_a_matrix_of_a_stack_that_is_not_finite_is_refused():
+    with pytest.raises(UserError, match="not finite"):
+        truncated_svds([normal(5, 8), torch.full((5, 8), torch.inf)], 2)
 
 
 def test_smaller_tolerance_captures_more():

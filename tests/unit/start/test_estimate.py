@@ -16,7 +16,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from lorasb.errors import UserError
 from lorasb.linalg.svd import Factors
 from lorasb.models.layers import Linear
-from lorasb.start import estimate
+from lorasb.start import factors as start_factors
 from lorasb.start.estimate import estimate_factors
 from lorasb.start.factors import factorize
 from lorasb.start.gradients import estimate_gradients
@@ -56,14 +56,15 @@ def test_factors_are_those_of_the_gradients(kind):
 
 def test_a_gradient_is_freed_before_the_next_comes(monkeypatch):
     alive: weakref.WeakSet[Tensor] = weakref.WeakSet()
-    taken = estimate.factors_of
+    taken = start_factors._SVDS["converged"]
 
-    def watched(name: str, gradient: Tensor, rank: int, **options: Any) -> Factors:
+    def watched(matrices: list[Tensor], rank: int, **options: Any) -> list[Factors]:
         assert not alive
-        alive.add(gradient)
-        return taken(name, gradient, rank, **options)
+        alive.update(matrices)
+        return taken(matrices, rank, **options)
 
-    monkeypatch.setattr(estimate, "factors_of", watched)
+    monkeypatch.setitem(start_factors._SVDS, "converged", watched)
+    monkeypatch.setitem(start_factors._STEPS, "sign", lambda gradient: gradient)
     found = estimate_factors(
         llama(0), batches(5), rank=2, target_modules=LLAMA_TARGETS, num_samples=5
     )
@@ -167,3 +168,29 @@ def test_processes_share_the_samples_and_agree(tmp_path):
             torch.testing.assert_close(
                 one[name], value, rtol=0, atol=1e-5 * value.abs().max().item()
             )
+
+
+@pytest.mark.parametrize("room", [255, 10**6])  # for matrices of 128 to 384 numbers
+@pytest.mark.parametrize("limit", [LIMIT, None])
+def test_matrices_of_one_shape_go_in_stacks(room, limit, monkeypatch):
+    options = {"target_modules": LLAMA_TARGETS, "num_samples": 5, "rank": 3}
+    alone = estimate_factors(llama(0), batches(5), memory_limit_bytes=limit, **options)
+    monkeypatch.setattr(start_factors, "_room", lambda _: room)
+    sizes, taken = [], start_factors._SVDS["converged"]
+
+    def counted(matrices: list[Tensor], rank: int, **options: Any) -> list[Factors]:
+        sizes.append(len(matrices))
+        assert len({matrix.shape for matrix in matrices}) == 1
+        assert len(matrices) == 1 or sum(matrix.numel() for matrix in matrices) <= room
+        return taken(matrices, rank, **options)
+
+    monkeypatch.setitem(start_factors._SVDS, "converged", counted)
+    found = estimate_factors(llama(0), batches(5), memory_limit_bytes=limit, **options)
+    assert list(found) == list(alone)
+    assert sum(sizes) == len(alone)
+    assert (max(sizes) > 1) == (room > 255)
+    for name, factors in found.items():
+        # float64 until it is rounded to float32
+        torch.testing.assert_close(factors.S, alone[name].S, rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(factors.U, alone[name].U, rtol=0, atol=1e-5)
+        torch.testing.assert_close(factors.V, alone[name].V, rtol=0, atol=1e-5)
