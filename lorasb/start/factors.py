@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from lorasb.errors import UserError, remake
 from lorasb.files import atomic, load_tensors
-from lorasb.linalg.svd import Factors, one_pass_svd, truncated_svds
+from lorasb.linalg.svd import Factors, all_finite, one_pass_svd, truncated_svds
 
 ADAM_EPSILON = 1e-8
 PARTS = ("U", "S", "V", "residual")
@@ -106,7 +106,7 @@ def each_factors(
 def _stepped(name: str, matrix: Tensor, step: Step) -> Tensor:
     if not matrix.is_floating_point() or matrix.itemsize == 1:
         raise UserError(f"{name}: a {matrix.dtype} matrix has no SVD; is it a quantised weight?")
-    if not torch.isfinite(matrix).all():  # the sign of NaN is 0
+    if not all_finite(matrix):  # the sign of NaN is 0
         raise UserError(f"{name}: the matrix has values that are not finite")
     return _STEPS[step](matrix)
 

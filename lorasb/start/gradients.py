@@ -23,6 +23,7 @@ from transformers.pytorch_utils import Conv1D
 
 from lorasb.errors import UserError, remake
 from lorasb.files import atomic, load_tensors
+from lorasb.linalg.svd import all_finite
 from lorasb.models.label_logits import IGNORED, SHIFTED, Logits, at_labels
 from lorasb.models.layers import Linear, matching_modules, unwrapped
 from lorasb.start.offloaded import computing_device, input_device, own_weight, refuse_hollow
@@ -387,7 +388,7 @@ def _finished(
         gradient = _summed(sums.pop(name, None), module)
         if gradient is None:
             raise UserError(f"gradient estimate: the loss does not depend on {name}")
-        if not torch.isfinite(gradient).all():
+        if not all_finite(gradient):
             raise UserError(f"gradient estimate: the gradient of {name} is not finite")
         oriented = gradient.T if isinstance(module, Conv1D) else gradient
         yield name, oriented.contiguous()

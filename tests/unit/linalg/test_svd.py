@@ -7,7 +7,7 @@ import torch
 
 from lorasb.errors import UserError
 from lorasb.linalg import svd
-from lorasb.linalg.svd import Factors, gram, one_pass_svd, truncated_svd, truncated_svds
+from lorasb.linalg.svd import Factors, all_finite, gram, one_pass_svd, truncated_svd, truncated_svds
 
 # columns are float64 until they are rounded: entries by 2^-24 of themselves, a product of two unit
 # columns by twice that, and never more than this
@@ -253,25 +253,53 @@ def test_values_that_are_not_finite_are_refused(value):
         truncated_svd(matrix, 2)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_a_sum_that_is_too_large_is_of_finite_values(dtype):
+    large = torch.full((4, 4), torch.finfo(dtype).max, dtype=dtype)
+    assert all_finite(large)
+    assert all_finite(-large)
+    assert all_finite(torch.empty(0, 4))
+    large[1, 2], large[2, 1] = torch.inf, -torch.inf
+    assert not all_finite(large)
+    large[1, 2], large[2, 1] = torch.nan, 0.0
+    assert not all_finite(large)
+
+
 def test_only_matrices_are_decomposed():
     with pytest.raises(UserError, match=r"\(5,\)"):
         truncated_svd(normal(5), 1)
 
 
 @pytest.mark.parametrize("make", [decaying, signs, flat, deficient])
-def test_a_part_of_the_eigenvectors_is_as_good_as_all(make, monkeypatch):
-    matrix = make(120, 200)
-    whole = truncated_svd(matrix, 12)
-    monkeypatch.setattr(svd, "PART_FROM", 0)
-    part = truncated_svd(matrix, 12)
-    assert orthonormality(part) < ORTHONORMAL
-    # float64 until they are rounded to float32; where values are as good as equal, as 0 of a
-    # matrix of rank 3, any vectors of their space are right
-    torch.testing.assert_close(
-        product(part), product(whole), rtol=0, atol=1e-6 * matrix.norm().item()
-    )
-    assert part.residual == pytest.approx(whole.residual, abs=1e-7)
-    assert torch.equal(part.U, truncated_svd(matrix, 12).U)
+@pytest.mark.parametrize("shape", [(120, 200), (200, 120)])
+@pytest.mark.parametrize("scipy", [True, False])
+def test_large_matrices_are_decomposed_as_small_ones(make, shape, scipy, monkeypatch):
+    """Signs in float32; the top eigenvectors without the others, where SciPy is there."""
+    matrix = make(*shape)
+    small = truncated_svd(matrix, 12)
+    monkeypatch.setattr(svd, "LARGE", 0)
+    monkeypatch.setattr(svd, "SCIPY", scipy)
+    large = truncated_svd(matrix, 12)
+    assert orthonormality(large) < ORTHONORMAL
+    # energies: float32 in vectors of signs, whose error counts squared, and in their products
+    torch.testing.assert_close(large.S, small.S, rtol=1e-6, atol=1e-6 * small.S[0].item())
+    assert large.residual == pytest.approx(small.residual, abs=1e-6)
+    again = truncated_svd(matrix, 12)
+    assert torch.equal(large.U, again.U)
+    assert torch.equal(large.V, again.V)
+
+
+@pytest.mark.parametrize("rank", [12, 100])  # a part of the vectors, and most
+def test_vectors_of_large_signs_are_those_of_float64(rank, monkeypatch):
+    matrix = signs(120, 200)
+    small = truncated_svd(matrix, rank)
+    monkeypatch.setattr(svd, "LARGE", 0)
+    for found in (truncated_svd(matrix, rank), *truncated_svds([matrix, -matrix], rank)):
+        # float32's rounding over the least gap of these squares, a share of 1e-3 of the largest
+        tolerance = 1e-3 * matrix.norm().item() / len(matrix)
+        torch.testing.assert_close(
+            product(found).abs(), product(small).abs(), rtol=0, atol=tolerance
+        )
 
 
 @pytest.mark.parametrize("make", [signs, decaying])
