@@ -288,6 +288,22 @@ def test_printing_opens_all_and_leaves_the_form_out(opened):
     assert page.evaluate("document.documentElement.scrollWidth") <= PAPER["width"]
 
 
+def test_a_matrix_of_many_methods_is_printed_across(browser, forty, tmp_path):
+    path = tmp_path / "report.html"
+    path.write_text(build("many", *forty), encoding="utf-8")
+    page = browser.new_page()
+    page.goto(path.as_uri())
+    pdf = page.pdf(format="A4", prefer_css_page_size=True)
+    sizes = {
+        (float(w), float(h)) for w, h in re.findall(rb"/MediaBox \[0 0 ([\d.]+) ([\d.]+)\]", pdf)
+    }
+    assert {width > height for width, height in sizes} == {False, True}
+    page.set_viewport_size({"width": PAPER["height"], "height": PAPER["width"]})
+    page.emulate_media(media="print")
+    assert page.evaluate("document.documentElement.scrollWidth") <= PAPER["height"]
+    page.close()
+
+
 def test_without_scripts_the_tables_are_there(browser, file):
     context = browser.new_context(java_script_enabled=False, viewport=WIDE)
     page = context.new_page()
