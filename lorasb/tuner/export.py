@@ -146,7 +146,8 @@ def _lora_config(
         fan_in_fan_out=any(layer.transposed for layer in layers.values()),
         inference_mode=True,
     )
-    if config.exclude_modules:  # which PEFT knows from 0.14 on
+    # PEFT knows exclude_modules from 0.14 on; SGLang reads no regular expression
+    if config.exclude_modules or isinstance(config.target_modules, str):
         exported.target_modules = {base_name(name) for name in layers}
     defaults = LoraConfig().to_dict()
     return {

@@ -17,7 +17,13 @@ from transformers import (
     TorchAoConfig,
 )
 
-from lorasb import estimate_gradients, export_lora, initialize_lora_sb
+from lorasb import (
+    estimate_gradients,
+    export_lora,
+    initialize_lora_sb,
+    initialize_lora_xs,
+    weight_factors,
+)
 from lorasb.errors import UserError
 from lorasb.linalg.svd import truncated_svd
 from lorasb.tuner import LoraXSConfig, LoraXSLayer
@@ -33,6 +39,15 @@ def torchao_int8() -> Any:
     return TorchAoConfig(Int8WeightOnlyConfig())
 
 
+def torchao_int4() -> Any:
+    """The one of its kinds of four bits that needs no GPU."""
+    pytest.importorskip("torchao", reason="pip install 'lorasb[quantised]'")
+    from torchao.quantization import IntxWeightOnlyConfig
+    from torchao.quantization.granularity import PerGroup
+
+    return TorchAoConfig(IntxWeightOnlyConfig(torch.int4, PerGroup(32)))
+
+
 def bitsandbytes_8() -> Any:
     pytest.importorskip("bitsandbytes", reason="pip install 'lorasb[quantised]'")
     return BitsAndBytesConfig(load_in_8bit=True)
@@ -41,6 +56,9 @@ def bitsandbytes_8() -> Any:
 def bitsandbytes_4() -> Any:
     pytest.importorskip("bitsandbytes", reason="pip install 'lorasb[quantised]'")
     return BitsAndBytesConfig(load_in_4bit=True)
+
+
+QUANTISED = [torchao_int8, torchao_int4, bitsandbytes_8, bitsandbytes_4]
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +93,7 @@ def logits(model: torch.nn.Module) -> Tensor:
         return model.eval()(input_ids=IDS).logits.float()
 
 
-@pytest.mark.parametrize("quantization", [torchao_int8, bitsandbytes_8, bitsandbytes_4])
+@pytest.mark.parametrize("quantization", QUANTISED)
 def test_quantised_bases(quantization, folder, tmp_path):
     """Both starts, training, files, merging, and export, as on the model as it was."""
     settings = quantization()
@@ -113,7 +131,7 @@ def test_quantised_bases(quantization, folder, tmp_path):
     again = LoraXSLayer(merged, "down_proj", "default", peft_keywords(model))
     error = (again.get_base_weight() - weight).norm() / weight.norm()
     # of eight bits less than one in a hundred, of four about one in ten
-    assert error < (0.15 if quantization is bitsandbytes_4 else 0.02)
+    assert error < (0.15 if quantization in (bitsandbytes_4, torchao_int4) else 0.02)
 
 
 def peft_keywords(model: PreTrainedModel) -> dict[str, Any]:
@@ -122,7 +140,24 @@ def peft_keywords(model: PreTrainedModel) -> dict[str, Any]:
     return get_quantization_kwargs(model)
 
 
-@pytest.mark.parametrize("quantization", [torchao_int8, bitsandbytes_8, bitsandbytes_4])
+@pytest.mark.parametrize("quantization", QUANTISED)
+def test_lora_xs_starts_at_the_weight_as_it_was(quantization, folder):
+    """Read from the checkpoint's file, and put on the quantised base."""
+    settings = quantization()
+    shards = LlamaForCausalLM.from_pretrained(folder, device_map={"": "disk"}, dtype=torch.float32)
+    factors = weight_factors(shards, rank=4, target_modules=LLAMA_TARGETS)
+    empty = LoraXSConfig(r=4, target_modules=LLAMA_TARGETS, init_weights="empty")
+    model = peft.get_peft_model(load(folder, settings), empty)
+    initialize_lora_xs(model, factors, generator=torch.Generator().manual_seed(0))
+    plain = peft.get_peft_model(load(folder), LoraXSConfig(r=4, target_modules=LLAMA_TARGETS))
+    for name, layer in layers(plain).items():
+        B, _, A = layer.matrices("default")
+        found = layers(model)[name].matrices("default")
+        assert torch.equal(found[0], B)
+        assert torch.equal(found[2], A)
+
+
+@pytest.mark.parametrize("quantization", QUANTISED)
 def test_bases_of_lora_xs_are_those_of_the_weight_that_computes(quantization, folder):
     settings = quantization()
     model = peft.get_peft_model(
