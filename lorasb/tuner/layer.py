@@ -356,7 +356,8 @@ class LoraXSLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
     def base_dtype(self) -> torch.dtype | None:
         """Dtype of the base weight; None of one that is stored in codes."""
         weight = getattr(self.get_base_layer(), "weight", None)
-        return weight.dtype if weight is not None and weight.is_floating_point() else None
+        # GPTQ's layers have something else of that name
+        return weight.dtype if isinstance(weight, Tensor) and weight.is_floating_point() else None
 
     def cast_to_base(self, adapter_name: str) -> None:
         """Hold an adapter in the dtype of the base weight, if that is one of numbers."""

@@ -190,6 +190,56 @@ def test_a_layer_that_is_no_linear_of_torch():
     torch.testing.assert_close(merged, after, atol=0.2, rtol=0.1)
 
 
+def packed(kind: str) -> nn.Module:
+    """A layer of GPTQ or AWQ in four bits, of weights from a seed, rounded to the nearest."""
+    reason = "pip install --no-deps gptqmodel, which asks for a newer torch"
+    pytest.importorskip("gptqmodel", reason=reason)
+    from gptqmodel.nn_modules.qlinear.torch import TorchLinear
+    from gptqmodel.nn_modules.qlinear.torch_awq import AwqTorchLinear
+
+    torch.manual_seed(0)
+    plain = nn.Linear(64, 64, bias=False, dtype=torch.bfloat16)
+    sizes = {"in_features": 64, "out_features": 64, "bits": 4, "group_size": 32}
+    options = {"sym": False, "desc_act": False, "register_buffers": True}
+    layer = {"gptq": TorchLinear, "awq": AwqTorchLinear}[kind](**sizes, **options)
+    groups = plain.weight.detach().float().reshape(64, 2, 32)
+    # a step less than the codes allow, so that none is rounded out of them
+    scales = ((groups.amax(2) - groups.amin(2)) / 14).bfloat16().float()
+    zeros = (-groups.amin(2) / scales).round()
+    layer.pack(plain, scales, zeros, torch.arange(64, dtype=torch.int32) // 32)
+    layer.post_init()
+    x = torch.randn(8, 64, dtype=torch.bfloat16)
+    # of the four bits' steps, a share of the weights of about one in ten
+    assert (layer(x) - plain(x)).norm() < 0.15 * plain(x).norm()
+    return nn.Sequential(layer.eval())
+
+
+@pytest.mark.parametrize("kind", ["gptq", "awq"])
+def test_layers_that_cannot_be_taken_out_of_their_codes(kind, tmp_path):
+    """LoRA-SB trains, is saved, loaded and exported; what needs the weight is refused."""
+    empty = LoraXSConfig(r=4, target_modules=["0"], init_weights="empty")
+    model = peft.get_peft_model(packed(kind), empty)
+    initialize_lora_sb(model, {"0": torch.randn(64, 64)}, 1e-2)
+    x = torch.randn(3, 64, dtype=torch.bfloat16).requires_grad_()
+    model(x).float().square().sum().backward()
+    (R,) = (p for p in model.parameters() if p.requires_grad)
+    assert R.grad.any()
+    assert x.grad.any()
+    (layer,) = layers(model).values()
+    update = x.detach().float() @ layer.get_delta_weight("default").T
+    found = (model(x) - packed(kind)(x)).float()
+    # bfloat16 of the sum, which is about ten times as large as the update
+    torch.testing.assert_close(found, update, atol=2**-7, rtol=2**-7)
+    model.save_pretrained(tmp_path / "own")
+    export_lora(model, tmp_path / "lora")
+    loaded = peft.PeftModel.from_pretrained(packed(kind), tmp_path / "own")
+    assert torch.equal(loaded(x), model(x))
+    with pytest.raises(UserError, match="its weight is needed for merging; Dequantization is not"):
+        model.merge_and_unload()
+    with pytest.raises(UserError, match="its weight is needed for bases of LoRA-XS"):
+        peft.get_peft_model(packed(kind), LoraXSConfig(r=4, target_modules=["0"]))
+
+
 def test_gradients_are_not_estimated_on_quantised_weights(folder):
     model = load(folder, torchao_int8())
     with pytest.raises(UserError, match=r"q_proj: its weight is a .*load the model without quant"):
