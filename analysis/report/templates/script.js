@@ -32,7 +32,9 @@ function costsOf(point, choice) {
 }
 
 // what a GPU must hold, as far as it is known: the training, its start, or all adapters beside the base
-const memory = (costs) => Math.max(...["peak", "start", "served"].map((name) => costs[name] ?? 0));
+const held = { peak: "training", start: "its start", served: "serving" };
+const largest = (costs) => Object.keys(held).toSorted((a, b) => (costs[b] ?? 0) - (costs[a] ?? 0))[0];
+const roomText = (costs, room) => ` (${held[largest(costs)]} takes ${quantity(costs[largest(costs)] ?? 0, "B")} of ${quantity(room, "B")})`;
 
 // a closed form of the memory of training or its start knows no activations
 const activations = (choice) => (choice.shape === "measured" ? "" : ", without activations,");
@@ -81,8 +83,7 @@ function scoreText(score) {
 
 function comparedText(line, reference, choice) {
   if (line.reasons.length) return `outside: ${line.reasons.join("; ")}`;
-  const room = choice.memory < Infinity ? ` (${quantity(memory(line.costs), "B")} of ${quantity(choice.memory, "B")})` : "";
-  return differenceText(line, reference, choice) + room;
+  return differenceText(line, reference, choice) + (choice.memory < Infinity ? roomText(line.costs, choice.memory) : "");
 }
 
 function differenceText(line, reference, choice) {
@@ -136,6 +137,17 @@ function comparison(lines, reference, choice) {
   return said;
 }
 
+// what the budget leaves out, and which of it has a score like that of the reference
+function leftOut(found, reference, choice) {
+  const beyond = found.filter((line) => line.reasons.length && line.score);
+  const alike = reference ? beyond.filter((line) => against(choice, line.point.key, reference.point.key)?.[3] === 0) : [];
+  const labels = (lines) => names(lines.map((line) => line.point.label));
+  return [
+    ...(beyond.length ? [`Outside, for the reasons in their rows: ${labels(beyond)}.`] : []),
+    ...(alike.length ? [`By score alone ${labels(alike)} cannot be told apart from it.`] : []),
+  ];
+}
+
 function renderVerdict(found, best, reference, choice) {
   const inside = found.filter((line) => !line.reasons.length);
   const counted = choice.shape !== "measured";
@@ -145,10 +157,13 @@ function renderVerdict(found, best, reference, choice) {
   else if (choice.against) said.push(`${reference.point.label}: ${percent(reference.score.mean)}.`);
   else said.push(`${choice.limited ? "Best within it" : "Best"}: ${best.point.label}, ${percent(best.score.mean)}, at ${quantity(best.costs.stored, "B")} stored.`);
   if (reference) said.push(...comparison(inside.filter((line) => line.score && line !== reference), reference, choice));
+  said.push(...leftOut(found, reference, choice));
   const unknown = inside.filter((line) => counted && !line.score);
   if (unknown.length) said.push(`Also within, at ranks that this study has no score of: ${names(unknown.map((line) => `${line.point.label} (${quantity(line.costs.stored, "B")} stored)`))}.`);
   const base = form.elements.shape;
-  if (counted) said.unshift(`For ${base.selectedOptions[0].text.replace(/, .*/, "")}, with scores of ${base.options[0].text.replace(/, .*/, "")}:`);
+  const [other, own] = [base.selectedOptions[0], base.options[0]].map((option) => option.text.replace(/, .*/, ""));
+  if (counted) said.unshift(`For ${other}, whose memory is counted, with the scores of ${own}, which are not its own:`);
+  if (counted && choice.seconds < Infinity) said.push("Hours of training are not known there, and limit nothing.");
   // without a choice of the reader's it is the answer above
   const untouched = !choice.limited && !choice.against && choice.score === page.score && !counted;
   document.getElementById("verdict").textContent = untouched ? "" : said.join(" ");

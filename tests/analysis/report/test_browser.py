@@ -127,17 +127,30 @@ def test_budget_greys_out_what_does_not_fit_and_names_the_best_within(opened):
     assert rows["LoRA-XS, r = 96"][1:] == [
         "not in this study",
         "276 k",
-        "within (23 GB of 24 GB)",
+        "within (serving takes 23 GB of 24 GB)",
     ]
     outside = "outside: 1,000 adapters of 96 MB with the base take 110 GB"
     assert rows["LoRA-SB, r = 16"][3] == outside
     outside = page.locator("#methods tr.out")
     assert outside.count() == sum(row[3].startswith("outside") for row in rows.values()) > 0
     verdict = page.inner_text("#verdict")
-    assert verdict.startswith("For Large-7B, with scores of Quickstart Llama: ")
+    assert verdict.startswith(
+        "For Large-7B, whose memory is counted, with the scores of Quickstart Llama, which are not "
+    )
     assert "are within the budget. Best within it: LoRA-XS, r = 16" in verdict
     assert "Behind it: LoRA-XS, r = 4 by" in verdict or "Cannot be told apart" in verdict
     assert "LoRA-XS, r = 96 (8 MB stored)" in verdict
+    left = [
+        label
+        for label, row in rows.items()
+        if row[3].startswith("outside") and row[1] != "not in this study"
+    ]
+    assert all(
+        label in verdict.partition("Outside, for the reasons in their rows: ")[2] for label in left
+    )
+    assert "Hours" not in verdict
+    page.fill("input[name=hours]", "1")
+    assert "Hours of training are not known there" in page.inner_text("#verdict")
     faint = [mark.get_attribute("opacity") for mark in marks(page).all()]
     assert faint.count("0.22") == 6 - 2
     page.click("#clear")
