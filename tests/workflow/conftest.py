@@ -66,6 +66,15 @@ def environment() -> dict[str, str]:
     return os.environ | {"PATH": path, "HF_HUB_OFFLINE": "1"}
 
 
+def refusal(done: subprocess.CompletedProcess[str]) -> str:
+    """All that a workflow says that is refused as it is read, but for Snakemake's own settings."""
+    assert done.returncode == 1
+    own = ("Using workflow specific profile", "Config file ")
+    lines = (done.stdout + done.stderr).splitlines()
+    (line,) = [line for line in lines if not line.startswith(own)]
+    return line
+
+
 def planned(done: subprocess.CompletedProcess[str]) -> dict[str, int]:
     """Rule -> number of jobs in the plan of a dry run."""
     assert done.returncode == 0, done.stdout + done.stderr

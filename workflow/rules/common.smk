@@ -28,29 +28,39 @@ def checked(function, *arguments):
         raise WorkflowError(str(error)) from None
 
 
+def checked_at_once(function, *arguments):
+    """`checked` while the workflow is read: the line alone, without where this file calls it."""
+    try:
+        return function(*arguments)
+    except UserError as error:
+        sys.exit(f"error: {error}")
+
+
 # Snakemake would keep the last of two values of a key, and show a traceback for a damaged file
-checked(load_config)
+checked_at_once(load_config)
 
 
 configfile: "config/config.yaml"
 
 
-checked(check, config, "config", "config/config.yaml or --config")
+checked_at_once(check, config, "config", "config/config.yaml or --config")
 
-STUDY = checked(Study.load, config["study"])
+STUDY = checked_at_once(Study.load, config["study"])
 # Snakemake drops what an input function raises where its outputs exist, and tells a workflow its targets
 # after this. Only a sweep can do without learning rates; jobs in a process of their own were checked.
 SWEEPS = any(word == "sweep" or word.endswith("selected_lr.tsv") for word in sys.argv)
 if workflow.is_main_process:
     take_over(logger, workflow.output_settings)
     for word in sys.argv:
-        checked(refuse_foreign, os.path.relpath(word))
+        checked_at_once(refuse_foreign, os.path.relpath(word))
     if SWEEPS:
         notes = (
-            [] if checked(lambda: STUDY.points_to_sweep) else [all_chosen(STUDY.name)]
+            []
+            if checked_at_once(lambda: STUDY.points_to_sweep)
+            else [all_chosen(STUDY.name)]
         )
     else:
-        checked(lambda: STUDY.cells)
+        checked_at_once(lambda: STUDY.cells)
         path = selected_rates_path(STUDY.name)
         notes = [
             f"{path}: {line}" for line in at_an_edge(STUDY.committed_rates.values())
@@ -64,7 +74,9 @@ CELL_FLAGS = (
     f"{TASK_FLAGS} --variant {{variant}} --rank {{rank}} --lr {{lr}} --seed {{seed}}"
 )
 # `train_and_predict` and the pair `train`, `predict` write the same files: each study has one way
-TOGETHER = "|".join(checked(compared.studies_that_predict_with_training)) or "none"
+TOGETHER = (
+    "|".join(checked_at_once(compared.studies_that_predict_with_training)) or "none"
+)
 # GPUs are given to jobs where a profile or --resources has some
 GPUS = any(
     "gpu" in resources
