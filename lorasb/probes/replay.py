@@ -15,7 +15,7 @@ from lorasb.methods.method import Method, Network
 from lorasb.models.layers import PREFIX, matching_modules, oriented_weight
 from lorasb.study.cells import Cell
 from lorasb.study.study import Resolved, Study
-from lorasb.training.setup import attach, load_base
+from lorasb.training.setup import context, load_base
 
 # of a central difference, relative to the parameters: exact where weights are products of two
 # trained matrices, and elsewhere wrong by about its square
@@ -81,7 +81,7 @@ def replay(study: Study, cell: Cell, rows: int) -> Iterator[Moment]:
     base = base_weights(network, resolved)
     names = {name for name, _ in network.named_parameters()}
     method = study.variants[cell.variant].method
-    model = attach(study, cell, network, rows).eval()
+    model = method.attach(network, context(study, cell, rows)).eval()
     trained = {name: value for name, value in model.named_parameters() if value.requires_grad}
     besides = {
         name: plain

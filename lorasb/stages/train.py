@@ -32,7 +32,14 @@ from lorasb.training.epochs import EpochPredictions
 from lorasb.training.order import batch_order
 from lorasb.training.run import Clock, Outcome, Plan, failure_noted
 from lorasb.training.schedule import epoch_steps, snapshot_steps, total_steps
-from lorasb.training.setup import attach, device, load_base, note_settings, note_start
+from lorasb.training.setup import (
+    context,
+    device,
+    load_base,
+    note_settings,
+    note_start,
+    refuse_uncounted,
+)
 
 # what a cell's record is of
 WRITTEN = (
@@ -74,8 +81,9 @@ def _train(study: Study, cell: Cell, cell_hash: str, made: Callable[[Inputs], bo
     if made(inputs):
         return
     started = time.perf_counter()
-    model = attach(study, cell, network, len(rows)).to(device())
+    model = method.attach(network, context(study, cell, len(rows))).to(device())
     attach_seconds = time.perf_counter() - started
+    refuse_uncounted(study, cell, model)
     plan = _plan(study, cell, rows, _checkpoints(cell, inputs))
     clock = Clock()
     epochs = EpochPredictions(

@@ -103,6 +103,19 @@ def each_factors(
         yield from decompose(stack)
 
 
+def factors_of(
+    name: str,
+    matrix: Tensor,
+    rank: int,
+    *,
+    step: Step,
+    generator: torch.Generator | None = None,
+) -> Factors:
+    """`factorize` of one matrix, on its device; errors name it."""
+    ((_, found),) = each_factors([(name, matrix)], rank, step=step, generator=generator)
+    return found
+
+
 def _stepped(name: str, matrix: Tensor, step: Step) -> Tensor:
     if not matrix.is_floating_point() or matrix.itemsize == 1:
         raise UserError(f"{name}: a {matrix.dtype} matrix has no SVD; is it a quantised weight?")

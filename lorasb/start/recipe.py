@@ -20,7 +20,7 @@ from lorasb.errors import UserError
 from lorasb.files import atomic, load_tensors
 from lorasb.linalg.svd import Factors
 from lorasb.models.layers import base_name, unwrapped
-from lorasb.start.factors import each_factors
+from lorasb.start.factors import factors_of
 from lorasb.start.gradients import each_gradient, first_samples
 from lorasb.tuner import LoraXSConfig, LoraXSLayer
 from lorasb.tuner.layer import TOLERANCE, distance, fingerprint
@@ -129,10 +129,10 @@ def _factors(
     base: PreTrainedModel, batches: Batches, config: LoraXSConfig, settings: Mapping[str, Any]
 ) -> dict[str, Factors]:
     gradients = each_gradient(base, batches, target_modules=config, **settings)
-    factors: dict[str, Factors] = {}
-    for named in gradients:
-        factors.update(each_factors([named], config.of_layer(named[0]).r, step="sign"))
-    return factors
+    return {
+        name: factors_of(name, gradient, config.of_layer(name).r, step="sign")
+        for name, gradient in gradients
+    }
 
 
 def _refuse_other(factors: Mapping[str, Factors], prints: Mapping[str, Tensor]) -> None:

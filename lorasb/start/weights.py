@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from lorasb.linalg.svd import Factors
 from lorasb.models.layers import linear_shape, matching_modules, oriented_weight, unwrapped
 from lorasb.seeding import generator
-from lorasb.start.factors import each_factors
+from lorasb.start.factors import factors_of
 from lorasb.start.offloaded import refuse_hollow
 from lorasb.tuner.layer import check_rank
 
@@ -48,7 +48,7 @@ def weight_factors(
     factors = {}
     for name, module in modules.items():
         with align_module_device(module):
-            weight, own = oriented_weight(module), generator(seed, name)
-            ((_, found),) = each_factors([(name, weight)], rank, step="none", generator=own)
+            weight = oriented_weight(module)
+            found = factors_of(name, weight, rank, step="none", generator=generator(seed, name))
         factors[name] = found.cpu()
     return factors

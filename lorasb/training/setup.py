@@ -102,21 +102,14 @@ def context(study: Study, cell: Cell, rows: int) -> Context:
     )
 
 
-def attach(study: Study, cell: Cell, network: PreTrainedModel, rows: int) -> Network:
-    """The cell's model at its start; `rows` is the number of training rows.
-
-    Raises
-    ------
-    UserError
-        If it trains other numbers than its tables would count.
-    """
-    method = study.variants[cell.variant].method
-    model = method.attach(network, context(study, cell, rows))
+def refuse_uncounted(study: Study, cell: Cell, model: Network) -> None:
+    """Refuse a cell's model that trains other numbers than its tables would count (UserError)."""
+    if not study.variants[cell.variant].method.trains:
+        return
     trained = sum(value.numel() for value in model.parameters() if value.requires_grad)
     counts = cell_counts(study, cell)
-    if method.trains and trained != counts.trainable_with_task_head:
+    if trained != counts.trainable_with_task_head:
         raise UserError(
             f"variants.{cell.variant}: it trains {trained - counts.task_head:,} numbers, and "
             f"{counts.trainable:,} are counted; mend its options, or its counts (config/README.md)"
         )
-    return model

@@ -33,8 +33,10 @@ function costsOf(point, choice) {
 
 // what a GPU must hold, as far as it is known: the training, its start, or all adapters beside the base
 const held = { peak: "training", start: "its start", served: "serving" };
-const largest = (costs) => Object.keys(held).toSorted((a, b) => (costs[b] ?? 0) - (costs[a] ?? 0))[0];
-const roomText = (costs, room) => ` (${held[largest(costs)]} takes ${quantity(costs[largest(costs)] ?? 0, "B")} of ${quantity(room, "B")})`;
+function roomText(costs, room) {
+  const [most] = Object.keys(held).toSorted((a, b) => (costs[b] ?? 0) - (costs[a] ?? 0));
+  return ` (${held[most]} takes ${quantity(costs[most] ?? 0, "B")} of ${quantity(room, "B")})`;
+}
 
 // a closed form of the memory of training or its start knows no activations
 const activations = (choice) => (choice.shape === "measured" ? "" : ", without activations,");

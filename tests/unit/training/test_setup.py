@@ -13,7 +13,7 @@ from lorasb.errors import UserError
 from lorasb.study.cells import Cell
 from lorasb.study.counts import cell_counts
 from lorasb.study.study import Study
-from lorasb.training.setup import attach, context, load_base
+from lorasb.training.setup import context, load_base, refuse_uncounted
 from tests.unit.study.test_study import changed
 
 MODEL, TASK = "quickstart-llama", "world"
@@ -136,5 +136,6 @@ def test_a_cell_that_trains_other_numbers_than_are_counted_is_refused(project, t
     network, _ = load_base(study.resolved(MODEL, task), 0)
     query = network.model.layers[0].self_attn.q_proj
     query.bias = torch.nn.Parameter(torch.zeros(query.out_features))
+    model = study.variants["lora"].method.attach(network, context(study, cell, 100))
     with pytest.raises(UserError, match=r"variants.lora: it trains [0-9,]+ numbers, and [0-9,]+"):
-        attach(study, cell, network, 100)
+        refuse_uncounted(study, cell, model)
