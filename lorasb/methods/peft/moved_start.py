@@ -115,11 +115,10 @@ def load_moved(model: PreTrainedModel, folder: Path) -> peft.PeftModel:
     with torch.random.fork_rng():
         adapted = peft.PeftModel(model, config)
     start: Starts = {}
-    for name, layer in lora_layers(adapted).items():
+    for name in lora_layers(adapted):
         key_A, key_B = _keys(name)
         A, B = tensors[key_A], tensors[key_B]
-        device = layer.get_base_layer().weight.device
-        start[name] = A[rank:].to(device), -B[:, rank:].contiguous().to(device)
+        start[name] = A[rank:], -B[:, rank:].contiguous()
         tensors[key_A], tensors[key_B] = A[:rank], B[:, :rank]
     peft.set_peft_model_state_dict(adapted, tensors)
     _take_out(adapted, start)
@@ -127,14 +126,18 @@ def load_moved(model: PreTrainedModel, folder: Path) -> peft.PeftModel:
 
 
 def _take_out(adapted: peft.PeftModel, start: Starts) -> None:
-    """W0 - s B0 A0 in float32, cast to the weight's dtype; the start stays with the model."""
+    """W0 - s B0 A0 in float32, cast to the weight's dtype; the start stays with the model.
+
+    A start that comes from a file is moved to the weight's device.
+    """
+    adapted.start_in_weight = {}
     for name, layer in lora_layers(adapted).items():
-        A0, B0 = start[name]
         base = layer.get_base_layer()
+        A0, B0 = (factor.to(base.weight.device) for factor in start[name])
+        adapted.start_in_weight[name] = A0, B0
         moved = layer.scaling[ADAPTER] * (B0.float() @ A0.float())
         left = (oriented_weight(base).float() - moved).to(base.weight.dtype)
         base.weight.data = (left.T if layer.fan_in_fan_out else left).contiguous()
-    adapted.start_in_weight = start
 
 
 def lora_layers(adapted: peft.PeftModel) -> dict[str, LoraLayer]:

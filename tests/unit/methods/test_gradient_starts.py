@@ -57,6 +57,17 @@ def best(matrix: Tensor, rank: int) -> Tensor:
     return U[:, :rank] * values[:rank] @ V[:rank]
 
 
+@pytest.mark.parametrize("method", [LoraGA(ALPHA, GAMMA), LoraOne(GAMMA, LORA)])
+def test_a_start_follows_the_model_to_its_device(tmp_path, method):
+    model = tiny_llama(0)
+    told = context(model, LLAMA_TARGETS, tmp_path)
+
+    # a device that every machine has, and on which an operation with the host's tensors fails
+    adapted = method.attach(model.to("meta"), told)
+
+    assert {tensor.device.type for tensor in adapted.state_dict().values()} == {"meta"}
+
+
 def test_factors_of_lora_ga_are_equally_long_and_of_other_directions(tmp_path):
     for layer, gradient in started(LoraGA(ALPHA, GAMMA), tmp_path):
         A, B = factors(layer)
