@@ -118,24 +118,30 @@ class ChoosingLinear(LoraXSLinear):
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """As LoRA-XS's."""
+        # the shape first: in short passes it decides alone, and they are the ones that would notice
+        learns, tokens = torch.is_grad_enabled(), x.numel() // self.in_features
+        orders = cheapest(
+            tokens, self.out_features, self.in_features, self.r[ADAPTER], learns=learns
+        )
+        used = orders if learns else orders[:1]
+        if {*used} == {"apart"} or args or kwargs or not self._plain(x):
+            return super().forward(x, *args, **kwargs)
         base: Any = self.base_layer
         B, R, A = (part[ADAPTER] for part in self._parts())
-        learns = torch.is_grad_enabled()
-        plain = type(base) in {nn.Linear, Conv1D} and not (
-            args or kwargs or self.disable_adapters or self.merged
-        )
-        one_dtype = plain and {x.dtype, base.weight.dtype, A.dtype, B.dtype} == {R.dtype}
-        rows = x.reshape(-1, x.shape[-1])
-        orders = cheapest(len(rows), self.out_features, self.in_features, len(A), learns=learns)
-        used = orders if learns else orders[:1]
-        autocast = torch.is_autocast_enabled(x.device.type)
-        if {*used} == {"apart"} or not one_dtype or autocast or learns > R.requires_grad:
-            return super().forward(x, *args, **kwargs)
         W = base.weight.T if self.transposed else base.weight
-        given = rows, W, A, R, B, self.scaling[ADAPTER], orders, learns
+        given = x.reshape(-1, x.shape[-1]), W, A, R, B, self.scaling[ADAPTER], orders, learns
         product: Tensor = CoreProduct.apply(*given)  # type: ignore[no-untyped-call]
         y = product.view(*x.shape[:-1], -1)
         return y if base.bias is None else y + base.bias
+
+    def _plain(self, x: Tensor) -> bool:
+        """Whether the adapter acts and R learns if anything does, and all is of one dtype."""
+        if type(self.base_layer) not in {nn.Linear, Conv1D} or self.disable_adapters or self.merged:
+            return False
+        B, R, A = (part[ADAPTER] for part in self._parts())
+        one_dtype = {x.dtype, self.base_layer.weight.dtype, A.dtype, B.dtype} == {R.dtype}
+        autocast = torch.is_autocast_enabled(x.device.type)
+        return one_dtype and not autocast and torch.is_grad_enabled() <= R.requires_grad
 
 
 def choose_products(model: Network) -> Network:

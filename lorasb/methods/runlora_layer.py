@@ -82,21 +82,24 @@ class ChoosingLinear(Linear):  # type: ignore[misc]
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """As PEFT's."""
-        base, A, B = self.base_layer, self.lora_A[ADAPTER].weight, self.lora_B[ADAPTER].weight
-        one_dtype = {x.dtype, base.weight.dtype} == {A.dtype}
-        plain = not (args or kwargs or self.disable_adapters or self.merged)
-        W = base.weight.T if self.fan_in_fan_out else base.weight
-        rows = x.reshape(-1, x.shape[-1])
-        m, n = W.shape
-        merged = merges(len(rows), m, n, len(A))
-        autocast = torch.is_autocast_enabled(x.device.type)
-        if not (any(merged) and one_dtype and plain) or autocast:
+        # the shape first: in short passes it decides alone, and they are the ones that would notice
+        tokens = x.numel() // self.in_features
+        merged = merges(tokens, self.out_features, self.in_features, self.r[ADAPTER])
+        if not any(merged) or args or kwargs or not self._plain(x):
             y: Tensor = super().forward(x, *args, **kwargs)
             return y
-        given = rows, W, A, B, self.scaling[ADAPTER], merged
+        base, A, B = self.base_layer, self.lora_A[ADAPTER].weight, self.lora_B[ADAPTER].weight
+        W = base.weight.T if self.fan_in_fan_out else base.weight
+        given = x.reshape(-1, x.shape[-1]), W, A, B, self.scaling[ADAPTER], merged
         product: Tensor = LowRankProduct.apply(*given)  # type: ignore[no-untyped-call]
         y = product.view(*x.shape[:-1], -1)
         return y if base.bias is None else y + base.bias
+
+    def _plain(self, x: Tensor) -> bool:
+        """Whether the adapter acts, and all is of one dtype."""
+        one_dtype = {x.dtype, self.base_layer.weight.dtype} == {self.lora_A[ADAPTER].weight.dtype}
+        off = self.disable_adapters or self.merged
+        return one_dtype and not off and not torch.is_autocast_enabled(x.device.type)
 
 
 def choose_products(model: Network) -> Network:
