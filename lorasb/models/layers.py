@@ -263,8 +263,10 @@ def _rule(
 def _peft_choice(model: nn.Module, config: PeftConfig) -> Sequence[str] | str:
     """What PEFT adapts in a model of this type where a config names no targets."""
     from peft.mapping import PEFT_TYPE_TO_TUNER_MAPPING
+    from peft.tuners.tuners_utils import BaseTuner
 
-    kind = getattr(model.config, "model_type", None)
+    settings = BaseTuner.get_model_config(model)  # any model's; a dictionary where PEFT knows them
+    kind = settings.get("model_type") if isinstance(settings, Mapping) else None
     found = PEFT_TYPE_TO_TUNER_MAPPING[config.peft_type].target_module_mapping.get(kind)
     if found is None:
         raise UserError(

@@ -21,7 +21,7 @@ from lorasb.models.layers import COMPILED, base_name, target_shapes
 from lorasb.tuner.config import LoraXSConfig
 from lorasb.tuner.layer import EMPTY, LoraXSLayer, LoraXSLinear, check_rank
 from lorasb.tuner.parallel import leave_bases_alone
-from lorasb.tuner.weighted import Combination, check_combination, combined
+from lorasb.tuner.weighted import Combination, check_combination, check_terms, combined
 
 BASE = "__base__"  # PEFT's name for no adapter
 BASES = (".lora_xs_A.", ".lora_xs_B.")
@@ -106,21 +106,24 @@ class LoraXSModel(BaseTuner):  # type: ignore[misc]
         weights: list[float],
         adapter_name: str,
         combination_type: Combination = "linear",
+        **others: Any,
     ) -> None:
         """Add the weighted sum of adapters' updates as an adapter, exactly.
 
         "linear" needs adapters of the same bases and keeps the rank, "cat" adds up the ranks.
+        `others` are settings of PEFT's further combinations, which are refused.
 
         Raises
         ------
         UserError
-            If an adapter is unknown or has trained modules beside R, or with "linear", if bases
-            differ.
+            If an adapter is unknown or has trained modules beside R, if the new name is taken, or
+            with "linear", if bases differ.
         """
+        check_combination(combination_type, others)
+        check_terms(self.peft_config, adapters, weights, adapter_name)
         terms: defaultdict[str, float] = defaultdict(float)
         for name, weight in zip(adapters, weights, strict=True):
             terms[name] += weight
-        check_combination(self.peft_config, terms, combination_type)
         sums = {
             layer.name: combined(layer, terms, combination_type)
             for name in terms

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from typing import Literal, get_args
 
 import torch
@@ -46,20 +46,36 @@ def combined(
     return Bs[0], torch.stack(scaled).sum(0), As[0]
 
 
-def check_combination(
-    configs: Mapping[str, LoraXSConfig], weights: Mapping[str, float], combination: str
+def check_combination(combination: str, others: Iterable[str]) -> None:
+    """Refuse (UserError) ways to combine that are not exact, and the settings of such ways."""
+    known = ", ".join(get_args(Combination))
+    if combination not in get_args(Combination):
+        raise UserError(
+            f"combination_type '{combination}' is unknown for lora_xs; known: {known}; PEFT's "
+            "others are for what lorasb.export_lora writes"
+        )
+    for name in others:
+        raise UserError(f"add_weighted_adapter: '{name}' means nothing with {known}; leave it out")
+
+
+def check_terms(
+    configs: Mapping[str, LoraXSConfig], adapters: Sequence[str], weights: Sized, new: str
 ) -> None:
-    """Refuse adapters that are not there, ways to combine and trained modules that do not add up.
+    """Refuse adapters that are not there, or do not add up, and a name that is taken.
 
     Raises
     ------
     UserError
         Names what is wrong.
     """
-    if combination not in get_args(Combination):
-        known = ", ".join(get_args(Combination))
-        raise UserError(f"combination_type '{combination}' is unknown for lora_xs; known: {known}")
-    for name in weights:
+    if not adapters or len(adapters) != len(weights):
+        raise UserError(
+            f"add_weighted_adapter: {len(weights)} weights for {len(adapters)} adapters; "
+            "give at least one adapter, and a weight for each"
+        )
+    if new in configs:
+        raise UserError(f"adapter '{new}' is there already; delete it first, or name another")
+    for name in adapters:
         if name not in configs:
             raise UserError(f"no adapter '{name}' to combine; there are {', '.join(configs)}")
         config = configs[name]

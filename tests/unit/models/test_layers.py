@@ -84,7 +84,7 @@ def test_an_adapted_model_matches_by_the_names_of_its_base_layers():
 
 def test_an_architecture_without_a_choice_of_peft_needs_names():
     model = tiny_llama(0)
-    model.config.model_type = "unheard-of"
+    model.config = {"model_type": "unheard-of"}
     with pytest.raises(UserError, match="no choice for a model of type 'unheard-of'; name them"):
         matching_modules(model, LoraXSConfig())
 

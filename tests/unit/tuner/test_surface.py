@@ -192,6 +192,28 @@ def test_what_cannot_be_combined_is_refused_and_leaves_nothing_behind():
         assert not any("sum" in layer.r for layer in layers(model).values())
 
 
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"combination_type": "ties", "density": 0.5}, "'ties' is unknown for lora_xs; known: lin"),
+        ({"combination_type": "cat", "density": 0.5}, "'density' means nothing with linear, cat"),
+        ({"svd_rank": 2}, "'svd_rank' means nothing with"),
+        ({"adapter_name": "other"}, "'other' is there already; delete it first"),
+        ({"weights": [1.0]}, "1 weights for 2 adapters"),
+        ({"adapters": [], "weights": []}, "0 weights for 0 adapters; give at least one"),
+    ],
+)
+def test_settings_that_mean_nothing_to_a_combination_are_refused(options, match):
+    model = two()
+    before = layers(model)["model.layers.0.self_attn.q_proj"].get_delta_weight("other")
+    request = {"adapters": ["default", "other"], "weights": [1.0, 1.0], "adapter_name": "sum"}
+    with pytest.raises(UserError, match=match):
+        model.add_weighted_adapter(**request | options)
+    assert set(model.peft_config) == {"default", "other"}
+    after = layers(model)["model.layers.0.self_attn.q_proj"].get_delta_weight("other")
+    assert torch.equal(after, before)
+
+
 def test_an_adapter_that_is_named_twice_counts_twice():
     model = two()
     model.add_weighted_adapter(["default", "other", "default"], [1.0, 0.0, 2.0], "sum")

@@ -111,3 +111,19 @@ class Float8Linear(nn.Linear):
 def test_float8_weights_are_refused():
     with pytest.raises(UserError, match=r"0: its weight is a Parameter of torch.float8_e4m3fn"):
         adapted(nn.Sequential(Float8Linear(8, 8)), target_modules=["0"])
+
+
+@pytest.mark.parametrize("settings", [None, {}, {"hidden_size": 4}, {"model_type": "unheard-of"}])
+def test_targets_are_asked_for_where_peft_has_no_choice(settings):
+    model = nn.Sequential(nn.Linear(4, 4))
+    if settings is not None:
+        model.config = settings
+    with pytest.raises(UserError, match="target_modules: PEFT has no choice for a model of type"):
+        peft.get_peft_model(model, LoraXSConfig(r=1))
+
+
+def test_peft_chooses_by_settings_in_a_dictionary():
+    model = nn.ModuleDict({name: nn.Linear(4, 4) for name in ("q_proj", "v_proj", "o_proj")})
+    model.config = {"model_type": "llama"}
+    peft.get_peft_model(model, LoraXSConfig(r=1))
+    assert [isinstance(layer, LoraXSLayer) for layer in model.values()] == [True, True, False]
