@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from transformers import (
+    AutoTokenizer,
     BitsAndBytesConfig,
     LlamaConfig,
     LlamaForCausalLM,
@@ -238,6 +239,39 @@ def test_layers_that_cannot_be_taken_out_of_their_codes(kind, tmp_path):
         model.merge_and_unload()
     with pytest.raises(UserError, match="its weight is needed for bases of LoRA-XS"):
         peft.get_peft_model(packed(kind), LoraXSConfig(r=4, target_modules=["0"]))
+
+
+def test_a_whole_checkpoint_of_gptq(folder, tmp_path, monkeypatch):
+    """The gradient of the model as it was, on what transformers loads of the quantised one."""
+    reason = "pip install --no-deps gptqmodel optimum, and what it says it lacks"
+    gptqmodel = pytest.importorskip("gptqmodel", reason=reason)
+    pytest.importorskip("optimum", reason=reason)
+    monkeypatch.setenv("GPTQMODEL_CPU_WORKERS", "2")  # it takes half of the cores, and needs two
+    settings = gptqmodel.QuantizeConfig(bits=4, group_size=32)
+    AutoTokenizer.from_pretrained("resources/quickstart/model").save_pretrained(folder)
+    monkeypatch.chdir(tmp_path)  # where it writes a log
+    quantiser = gptqmodel.GPTQModel.load(str(folder), settings, device="cpu")
+    rows = torch.randint(40, (64, 64), generator=torch.Generator().manual_seed(0)).tolist()
+    quantiser.quantize(
+        [{"input_ids": row, "attention_mask": [1] * 64} for row in rows], batch_size=1
+    )
+    quantiser.save(str(tmp_path / "base"))
+    batch = {"input_ids": IDS, "labels": IDS}
+    gradients = estimate_gradients(
+        load(folder), [batch], target_modules=LLAMA_TARGETS, num_samples=3
+    )
+    empty = LoraXSConfig(r=4, target_modules=LLAMA_TARGETS, init_weights="empty")
+    model = peft.get_peft_model(
+        LlamaForCausalLM.from_pretrained(tmp_path / "base", device_map="cpu"), empty
+    )
+    initialize_lora_sb(model, gradients, 1e-2)
+    before = logits(model)
+    train(model, batch)
+    assert not torch.allclose(logits(model), before, atol=0.1)
+    model.save_pretrained(tmp_path / "own")
+    again = LlamaForCausalLM.from_pretrained(tmp_path / "base", device_map="cpu")
+    loaded = peft.PeftModel.from_pretrained(again, tmp_path / "own")
+    assert torch.equal(logits(loaded), logits(model))
 
 
 def test_gradients_are_not_estimated_on_quantised_weights(folder):
