@@ -192,6 +192,14 @@ class LoraXSModel(BaseTuner):  # type: ignore[misc]
                     f"{', '.join([*self.peft_config, BASE])}"
                 )
 
+    def _add_targets_to_tie(self, config: LoraXSConfig, tied: list[str]) -> None:
+        """What PEFT calls where `ensure_weight_tying` meets targets that are tied."""
+        raise UserError(
+            f"ensure_weight_tying: target_modules name a layer tied to the embedding "
+            f"({', '.join(tied)}), which cannot be adapted; leave it out there, or set "
+            "ensure_weight_tying to False"
+        )
+
     def _check_merge_allowed(self) -> None:
         owners = Counter(
             id(weight) for module in self.model.modules() for weight in module._parameters.values()

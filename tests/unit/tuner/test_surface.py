@@ -119,6 +119,19 @@ def test_rows_of_the_embedding_are_trained_and_come_back(options, tmp_path):
     assert torch.equal(logits(loaded), logits(model))
 
 
+@pytest.mark.parametrize("targets", [["lm_head"], ["q_proj", "lm_head"], r".*q_proj|lm_head"])
+def test_adapters_are_not_tied_where_the_embedding_has_none(targets):
+    """The choice to keep them tied is refused, not forgotten."""
+    model = trained()
+    tied = LoraXSConfig(r=4, target_modules=targets, ensure_weight_tying=True)
+    with pytest.raises(UserError, match=r"tied to the embedding \(lm_head\), which"):
+        model.add_adapter("other", tied)
+    assert set(model.peft_config) == {"default"}
+    assert "lm_head" not in layers(model)
+    model.add_adapter("other", LoraXSConfig(r=4, target_modules=targets))
+    assert "other" in layers(model)["lm_head"].r
+
+
 def test_scales_are_set_multiplied_and_taken_back():
     model = trained(scaling=2.0)
     layer = next(iter(layers(model).values()))
