@@ -27,6 +27,7 @@ from torch.autograd.function import once_differentiable
 from transformers.pytorch_utils import Conv1D
 
 from lorasb.methods.method import Network
+from lorasb.methods.runlora_layer import nothing_cast
 from lorasb.tuner.layer import LoraXSLinear
 
 ADAPTER = "default"
@@ -135,13 +136,13 @@ class ChoosingLinear(LoraXSLinear):
         return y if base.bias is None else y + base.bias
 
     def _plain(self, x: Tensor) -> bool:
-        """Whether the adapter acts and R learns if anything does, and all is of one dtype."""
-        if type(self.base_layer) not in {nn.Linear, Conv1D} or self.disable_adapters or self.merged:
+        """Whether the adapter acts, without a cast, and R learns if anything does."""
+        base: Any = self.base_layer
+        if type(base) not in {nn.Linear, Conv1D} or self.disable_adapters or self.merged:
             return False
         B, R, A = (part[ADAPTER] for part in self._parts())
-        one_dtype = {x.dtype, self.base_layer.weight.dtype, A.dtype, B.dtype} == {R.dtype}
-        autocast = torch.is_autocast_enabled(x.device.type)
-        return one_dtype and not autocast and torch.is_grad_enabled() <= R.requires_grad
+        learns = R.requires_grad or not torch.is_grad_enabled()
+        return learns and nothing_cast(x, base.weight, A, R, B)
 
 
 def choose_products(model: Network) -> Network:

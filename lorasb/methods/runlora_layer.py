@@ -96,10 +96,16 @@ class ChoosingLinear(Linear):  # type: ignore[misc]
         return y if base.bias is None else y + base.bias
 
     def _plain(self, x: Tensor) -> bool:
-        """Whether the adapter acts, and all is of one dtype."""
-        one_dtype = {x.dtype, self.base_layer.weight.dtype} == {self.lora_A[ADAPTER].weight.dtype}
+        """Whether the adapter acts, without a cast."""
+        A, B = self.lora_A[ADAPTER].weight, self.lora_B[ADAPTER].weight
         off = self.disable_adapters or self.merged
-        return one_dtype and not off and not torch.is_autocast_enabled(x.device.type)
+        return not off and nothing_cast(x, self.base_layer.weight, A, B)
+
+
+def nothing_cast(x: Tensor, *weights: Tensor) -> bool:
+    """Whether a product of all is one of their own dtype, also under autocast."""
+    one_dtype = {weight.dtype for weight in weights} == {x.dtype}
+    return one_dtype and not torch.is_autocast_enabled(x.device.type)
 
 
 def choose_products(model: Network) -> Network:
