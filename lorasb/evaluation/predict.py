@@ -42,6 +42,7 @@ def predict(
     *,
     batch_size: int,
     generator: torch.Generator | None = None,
+    replies: bool = True,
     progress: bool = True,
 ) -> list[dict[str, Any]]:
     """One `{"item", "prediction", "label"}` for each row, in the rows' order.
@@ -50,9 +51,10 @@ def predict(
     `sampling`, up to `max_new_tokens`, the end-of-text token or a stop text, each of which an
     evaluation set may have for itself; a class is an `int`, a number a `float`. The gold label has
     the same type. Where the task has metrics by likelihood, each row also has what
-    `lorasb.evaluation.likelihood.likelihoods` finds. Batches are made of rows of similar length and
-    one set. Sampling is seeded from `generator`, without one from a generator of seed 0; its draws
-    depend on `batch_size`. The model's mode and the global random state are left as they were.
+    `lorasb.evaluation.likelihood.likelihoods` finds; without `replies` it has no prediction beside.
+    Batches are made of rows of similar length and one set. Sampling is seeded from `generator`,
+    without one from a generator of seed 0; its draws depend on `batch_size`. The model's mode and
+    the global random state are left as they were.
 
     Raises
     ------
@@ -63,14 +65,14 @@ def predict(
     generates = isinstance(task, GenerationTask)
     collate = Collator(tokenizer, side="left" if generates else "right")
     device = next(model.parameters()).device
-    found: dict[int, str | int | float] = {}
+    found: dict[int, Row] = {}
     with (
         _evaluating(model),
         # generation takes no generator
         seeded(generator or torch.Generator().manual_seed(0)),
         tqdm(total=len(rows), desc="predict", file=sys.stderr, disable=not progress) as bar,
     ):
-        for chosen in _batches(rows, batch_size):
+        for chosen in _batches(rows, batch_size) if replies else ():
             batch = collate([rows[index] for index in chosen])
             batch = {name: value.to(device) for name, value in batch.items() if name != "labels"}
             part = task.part(rows[chosen[0]].get("set"))
@@ -78,14 +80,14 @@ def predict(
                 outputs: list[Any] = _generate(model, tokenizer, batch, part)
             else:
                 outputs = _classify(model, batch, part)
-            found.update(zip(chosen, outputs, strict=True))
+            found |= zip(chosen, ({"prediction": output} for output in outputs), strict=True)
             bar.update(len(chosen))
         more: list[Row] = [{}] * len(rows)
         if task.by_likelihood:
             more = likelihoods(model, tokenizer, rows, batch_size)
     gold = "answer" if generates else "labels"
     return [
-        {"item": row["item"], "prediction": found[index], "label": row[gold], **more[index]}
+        {"item": row["item"], **found.get(index, {}), "label": row[gold], **more[index]}
         for index, row in enumerate(rows)
     ]
 

@@ -23,7 +23,7 @@ from lorasb.tasks.task import GenerationTask, Row, Rule, Task
 METRIC_COLUMNS = [*COLUMNS, "split", "set", "metric", "value", "primary", "items"]
 VERDICTS = ["strict", "flexible"]
 ITEM_COLUMNS = [*COLUMNS, "set", "item", "metric", "prediction", "label", *VERDICTS, "correct"]
-ROW = {"item", "prediction", "label"}  # keys of a prediction
+ROW = {"item", "label"}  # keys of a prediction besides the prediction itself
 WHOLE = ""  # stands for a set: all of the split
 
 
@@ -34,6 +34,7 @@ def score_rows(task: Task, predictions: Sequence[Row]) -> tuple[dict[str, float]
     primary metric takes from the reply (None where it has none) and from the gold text. `correct`
     is 1.0 or 0.0, NaN for regression. Generated answers have it by both rules as `strict` and
     `flexible`, and what its metrics by likelihood are: nats, or 1.0 where the choice is right.
+    Rows without a prediction have these alone.
 
     Raises
     ------
@@ -75,7 +76,7 @@ def score_cells(
     items: list[Row] = []
     for columns, path in cells:
         predictions = read_jsonl(path)
-        _check_rows(task, predictions, path)
+        _check_rows(task, predictions, split_path.stem, path)
         _check_items(predictions, gold, path)
         values, scored = _score_sets(task, predictions, {item: rows[item]["set"] for item in rows})
         metrics += [
@@ -118,15 +119,14 @@ def _score_sets(
         tables[name], scored = score_rows(task.part(name), chosen)
         sizes[name] = len(scored)
         items += [{"set": name, **row} for row in scored]
+    found = [metric for metric in task.metrics if all(metric in one for one in tables.values())]
     if WHOLE not in tables:
-        means = {
-            metric: fmean(values[metric] for values in tables.values()) for metric in task.metrics
-        }
+        means = {metric: fmean(values[metric] for values in tables.values()) for metric in found}
         tables, sizes = {WHOLE: means, **tables}, {WHOLE: len(items), **sizes}
     metrics = [
         {"set": name, "metric": metric, "value": values[metric], "items": sizes[name]}
         for name, values in tables.items()
-        for metric in task.metrics
+        for metric in found
     ]
     return metrics, items
 
@@ -136,7 +136,7 @@ def _score_answers(
 ) -> tuple[dict[str, float], list[Row]]:
     metrics: dict[str, float] = {}
     items: list[Row] = [{"item": row["item"]} for row in predictions]
-    for role, rule in task.answers.items():
+    for role, rule in task.answers.items() if "prediction" in predictions[0] else ():
         judged = _judged(rule, predictions, f"task {task.name}", role)
         verdicts = [right for _, _, right in judged]
         metrics[f"accuracy_{role}"] = compute("accuracy", verdicts, [True] * len(verdicts))
@@ -215,10 +215,13 @@ def _labelled(split_path: Path) -> list[Row]:
     ]
 
 
-def _check_rows(task: Task, predictions: Sequence[Row], path: Path) -> None:
-    more = {"answer_loss", "options"} if task.by_likelihood else set()
+def _check_rows(task: Task, predictions: Sequence[Row], split: str, path: Path) -> None:
+    replied = task.asks_replies(split) or any("prediction" in row for row in predictions)
+    needed = ROW | ({"prediction"} if replied else set())
+    needed |= {"answer_loss"} if task.by_likelihood else set()
+    known = needed | ({"options"} if task.by_likelihood else set())
     for number, row in enumerate(predictions, start=1):
-        if not ROW <= row.keys() <= ROW | more or (more and "answer_loss" not in row):
+        if not needed <= row.keys() <= known:
             raise UserError(f"{path}, line {number}: not a prediction; {remake(path)}")
 
 

@@ -49,14 +49,17 @@ def predict_split(
 ) -> tuple[list[Row], dict[str, float]]:
     """The predictions of a model on the cell's split, which is among `inputs`, and their cost."""
     split = read_split(inputs.file(cell.split_path))
+    settings = resolved.settings["prediction"]
     with measured() as cost:
         predictions = evaluation.predict(
             model,
             tokenizer,
             resolved.task,
             split,
-            batch_size=resolved.settings["prediction"]["batch_size"],
+            batch_size=settings["batch_size"],
             generator=generator(cell.seed, "sampling"),
+            # the best epoch is that with the best replies
+            replies=settings["epoch"] == "best" or resolved.task.asks_replies(cell.split),
         )
     return predictions, cost
 

@@ -158,6 +158,10 @@ class Task(ABC):
         """Its metrics that need the likelihood of answers, not a reply."""
         return [name for name in self.metrics if name in BY_LIKELIHOOD]
 
+    def asks_replies(self, split: str) -> bool:
+        """Whether a split is scored by replies: not where the likelihood of answers chooses rates."""
+        return split != "selection" or self.selection_metric not in BY_LIKELIHOOD
+
     @property
     @abstractmethod
     def inputs(self) -> list[str]:

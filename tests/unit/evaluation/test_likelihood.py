@@ -103,6 +103,26 @@ def test_predictions_have_them_where_the_task_asks():
     assert all(row["answer_loss"] > 0 for row in found)
 
 
+def test_without_replies_a_row_has_the_likelihoods_alone(monkeypatch):
+    model = tiny_llama(0)
+    arguments = {"tokenizer": word_tokenizer(), "batch_size": 2, "progress": False}
+    dataset = Dataset.from_list(rows())
+    found = predict(model, task=task(), dataset=dataset, **arguments)
+    monkeypatch.setattr(model, "generate", None)  # costs most of the time
+    alone = predict(model, task=task(), dataset=dataset, replies=False, **arguments)
+    assert alone == [{k: v for k, v in row.items() if k != "prediction"} for row in found]
+
+
+@pytest.mark.parametrize(
+    ("chosen_by", "asked"),
+    [("answer_loss", False), ("choice", False), ("accuracy_strict", True)],
+)
+def test_replies_are_not_asked_for_where_likelihood_chooses_the_rate(chosen_by, asked):
+    found = task(selection_metric=chosen_by)
+    assert found.asks_replies("selection") == asked
+    assert found.asks_replies("test")
+
+
 def test_a_model_that_is_not_finite_is_refused():
     model = tiny_llama(0)
     with torch.no_grad():
@@ -128,26 +148,51 @@ def test_scores_are_means_and_each_item_has_its_own():
     assert [row["choice"] for row in items] == [1.0, 0.0]
 
 
-def test_tables_have_a_column_for_each_and_others_have_none(tmp_path):
-    split = Dataset.from_list(
+@pytest.fixture
+def scored(tmp_path):
+    """Scores predictions as those of a split; the table of items, beside that of metrics."""
+    dataset = Dataset.from_list(
         [{"item": row["item"], "input_ids": [1], "answer": row["label"]} for row in predicted()]
     )
-    write_prepared({"test": split}, {}, tmp_path)
     columns = dict.fromkeys(("model", "task", "variant"), "a") | {"rank": 0, "lr": "0", "seed": 0}
 
-    def scored(one: Task, predictions: list[dict[str, Any]]) -> pd.DataFrame:
+    def score(one: Task, predictions: list[dict[str, Any]], split: str = "test") -> pd.DataFrame:
+        write_prepared({split: dataset}, {}, tmp_path)
         write_jsonl(tmp_path / "predictions.jsonl", predictions)
         files = {"metrics_path": tmp_path / "m.csv", "items_path": tmp_path / "i.parquet"}
         cells = [(columns, tmp_path / "predictions.jsonl")]
-        score_cells(one, cells, split_path=tmp_path / "test.parquet", **files)
+        score_cells(one, cells, split_path=tmp_path / f"{split}.parquet", **files)
         return pd.read_parquet(tmp_path / "i.parquet")
 
+    return score
+
+
+def test_tables_have_a_column_for_each_and_others_have_none(scored):
     assert scored(task(), predicted())["answer_loss"].tolist() == [0.5, 2.5]
     plain = [{key: row[key] for key in ("item", "prediction", "label")} for row in predicted()]
     assert "answer_loss" not in scored(Task.from_config("generated", GENERATED), plain)
     for other, predictions in ((task(), plain), (Task.from_config("g", GENERATED), predicted())):
         with pytest.raises(UserError, match="line 1: not a prediction"):
             scored(other, predictions)
+
+
+def test_a_split_without_replies_is_scored_by_likelihood_alone(scored, tmp_path):
+    by_loss, by_reply = (task(selection_metric=m) for m in ("answer_loss", "accuracy_strict"))
+    plain = [{k: v for k, v in row.items() if k != "prediction"} for row in predicted()]
+    assert scored(by_loss, plain, "selection")["answer_loss"].tolist() == [0.5, 2.5]
+    metrics = pd.read_csv(tmp_path / "m.csv").set_index("metric")["value"]
+    assert metrics.to_dict() == {"answer_loss": 1.5, "choice": 0.5, "choice_norm": 0.5}
+    # with replies, as rows were written before they could be left out
+    scored(by_loss, predicted(), "selection")
+    assert list(pd.read_csv(tmp_path / "m.csv")["metric"]) == METRICS
+    mixed = [predicted()[0], plain[1]]
+    for one, rows, split in (
+        (by_loss, plain, "test"),
+        (by_reply, plain, "selection"),
+        (by_loss, mixed, "selection"),
+    ):
+        with pytest.raises(UserError, match="not a prediction"):
+            scored(one, rows, split)
 
 
 def test_a_rate_is_chosen_by_the_lowest_loss_and_the_highest_accuracy():
