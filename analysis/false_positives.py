@@ -23,7 +23,7 @@ import pandas as pd
 from analysis import stats
 from analysis.names import Names
 from analysis.tables.paired_differences import ITEMS
-from analysis.tidy import POINT, groups, read, rows, writing
+from analysis.tidy import POINT, groups, predicted, read, rows, writing
 
 COLUMNS = [*POINT, "set", "seeds", "items", "tests", "interval", "p_value", "both"]
 
@@ -43,8 +43,7 @@ def false_positives(items: pd.DataFrame, rng: np.random.Generator, draws: Draws)
     `seeds` is their number on each side; `interval`, `p_value` and `both` are shares of the tests
     whose 95 % interval leaves out 0, whose p is below 0.05, and both, which is a verdict.
     """
-    if "set" not in items:
-        items = items.assign(set="")
+    items = predicted(items if "set" in items else items.assign(set=""))
     found = []
     for key, part in groups(items, [*POINT, "set", "metric"]):
         *names, metric = key

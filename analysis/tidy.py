@@ -50,6 +50,11 @@ def read(
     return table if columns is None else table[[name for name in table if name in columns]]
 
 
+def predicted(items: pd.DataFrame) -> pd.DataFrame:
+    """The items that were predicted; others have the likelihood of their right answer alone."""
+    return items.dropna(subset=["label"])
+
+
 def _table(path: Path, options: dict[str, Any]) -> pd.DataFrame:
     again = "remove it and run the rule that makes it"
     try:

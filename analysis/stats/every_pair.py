@@ -11,7 +11,7 @@ import pandas as pd
 from analysis.stats.metrics import Floats, parts
 from analysis.stats.paired import item_weights
 from analysis.stats.resampled import Resampled
-from analysis.tidy import groups
+from analysis.tidy import groups, predicted
 
 Point = tuple[str, int]  # variant, rank
 
@@ -89,7 +89,7 @@ def draw_tasks(
     seeds = sorted(items["seed"].unique())
     return {
         task: Draws.of_task([draw(part, points, seeds, rng) for _, part in groups(whole, "set")])
-        for task, whole in groups(items, "task")
+        for task, whole in groups(predicted(items), "task")
     }
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 from analysis import edges, formats, stats, versions
 from analysis.names import Names
 from analysis.stats.every_pair import Draws, difference, draw_tasks
-from analysis.tidy import MEAN, POINT, groups, read, rows
+from analysis.tidy import MEAN, POINT, groups, predicted, read, rows
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -87,8 +87,7 @@ def paired_differences(
     is adjusted within a model and task. `verdict` is `higher` or `lower` (of a) where `p_holm` <
     0.05 and the interval excludes 0, else `cannot be told`.
     """
-    if "set" not in items:
-        items = items.assign(set="")
+    items = predicted(items if "set" in items else items.assign(set=""))
     found = []
     for (model, task, metric), whole in groups(items, ["model", "task", "metric"]):
         sets = whole["set"].nunique()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerBase
 
 from lorasb.errors import UserError
 from lorasb.evaluation.likelihood import likelihoods
+from lorasb.seeding import generator as named_generator
 from lorasb.seeding import seeded
 from lorasb.start.gradients import Batch
 from lorasb.tasks.collate import Collator
@@ -51,7 +52,8 @@ def predict(
     `sampling`, up to `max_new_tokens`, the end-of-text token or a stop text, each of which an
     evaluation set may have for itself; a class is an `int`, a number a `float`. The gold label has
     the same type. Where the task has metrics by likelihood, each row also has what
-    `lorasb.evaluation.likelihood.likelihoods` finds; without `replies` it has no prediction beside.
+    `lorasb.evaluation.likelihood.likelihoods` finds. Without `replies` no row has a prediction;
+    where the task has a number of them, so many of each set have one, the same for every model.
     Batches are made of rows of similar length and one set. Sampling is seeded from `generator`,
     without one from a generator of seed 0; its draws depend on `batch_size`. The model's mode and
     the global random state are left as they were.
@@ -65,14 +67,15 @@ def predict(
     generates = isinstance(task, GenerationTask)
     collate = Collator(tokenizer, side="left" if generates else "right")
     device = next(model.parameters()).device
+    asked = _asked(task, rows) if replies else []
     found: dict[int, Row] = {}
     with (
         _evaluating(model),
         # generation takes no generator
         seeded(generator or torch.Generator().manual_seed(0)),
-        tqdm(total=len(rows), desc="predict", file=sys.stderr, disable=not progress) as bar,
+        tqdm(total=len(asked), desc="predict", file=sys.stderr, disable=not progress) as bar,
     ):
-        for chosen in _batches(rows, batch_size) if replies else ():
+        for chosen in _batches(rows, asked, batch_size):
             batch = collate([rows[index] for index in chosen])
             batch = {name: value.to(device) for name, value in batch.items() if name != "labels"}
             part = task.part(rows[chosen[0]].get("set"))
@@ -92,12 +95,28 @@ def predict(
     ]
 
 
-def _batches(rows: list[Row], batch_size: int) -> Iterator[list[int]]:
+def _asked(task: Task, rows: list[Row]) -> list[int]:
+    """Numbers of the rows that are to be predicted."""
+    found: list[int] = []
+    for name, own in _by_set(rows, range(len(rows))).items():
+        drawn = torch.randperm(len(own), generator=named_generator(0, "replies"))
+        found += [own[place] for place in drawn[: task.part(name).replies].tolist()]
+    return sorted(found)
+
+
+def _by_set(rows: list[Row], numbers: Iterable[int]) -> dict[str | None, list[int]]:
+    """Row numbers of each evaluation set; None where a task has none."""
+    found: dict[str | None, list[int]] = {}
+    for index in numbers:
+        found.setdefault(rows[index].get("set"), []).append(index)
+    return found
+
+
+def _batches(rows: list[Row], numbers: Iterable[int], batch_size: int) -> Iterator[list[int]]:
     """Row numbers in batches, each of one evaluation set."""
     # the longest first: too large a batch fails at once
-    order = sorted(range(len(rows)), key=lambda index: -len(rows[index]["input_ids"]))
-    for name in dict.fromkeys(rows[index].get("set") for index in order):
-        chosen = [index for index in order if rows[index].get("set") == name]
+    order = sorted(numbers, key=lambda index: -len(rows[index]["input_ids"]))
+    for chosen in _by_set(rows, order).values():
         for start in range(0, len(chosen), batch_size):
             yield chosen[start : start + batch_size]
 

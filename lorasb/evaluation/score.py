@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -16,6 +16,7 @@ from lorasb.evaluation.likelihood import choices
 from lorasb.files import atomic, read_jsonl, write_csv
 from lorasb.study.cells import COLUMNS
 from lorasb.tasks.answers import COMPARATORS, EXTRACTORS
+from lorasb.tasks.checks import BY_LIKELIHOOD
 from lorasb.tasks.metrics import compute
 from lorasb.tasks.prepare import read_split
 from lorasb.tasks.task import GenerationTask, Row, Rule, Task
@@ -34,7 +35,7 @@ def score_rows(task: Task, predictions: Sequence[Row]) -> tuple[dict[str, float]
     primary metric takes from the reply (None where it has none) and from the gold text. `correct`
     is 1.0 or 0.0, NaN for regression. Generated answers have it by both rules as `strict` and
     `flexible`, and what its metrics by likelihood are: nats, or 1.0 where the choice is right.
-    Rows without a prediction have these alone.
+    Rows that no reply was asked for have these alone.
 
     Raises
     ------
@@ -72,13 +73,15 @@ def score_cells(
     """
     rows = {row["item"]: row for row in _labelled(split_path)}
     gold = {item: row["label"] for item, row in rows.items()}
+    sets = {item: row["set"] for item, row in rows.items()}
     metrics: list[Row] = []
     items: list[Row] = []
     for columns, path in cells:
         predictions = read_jsonl(path)
-        _check_rows(task, predictions, split_path.stem, path)
+        _check_rows(task, predictions, path)
         _check_items(predictions, gold, path)
-        values, scored = _score_sets(task, predictions, {item: rows[item]["set"] for item in rows})
+        _check_replies(task, predictions, sets, split_path.stem, path)
+        values, scored = _score_sets(task, predictions, sets)
         metrics += [
             {**columns, "split": split_path.stem, "primary": row["metric"] == task.primary, **row}
             for row in values
@@ -113,22 +116,27 @@ def _score_sets(
     """Rows of metrics, those of the whole split first, and rows of items; `sets` by item."""
     tables: dict[str, dict[str, float]] = {}
     items: list[Row] = []
-    sizes: dict[str, int] = {}
     for name in dict.fromkeys(sets.values()):
         chosen = [row for row in predictions if sets[row["item"]] == name]
         tables[name], scored = score_rows(task.part(name), chosen)
-        sizes[name] = len(scored)
         items += [{"set": name, **row} for row in scored]
     found = [metric for metric in task.metrics if all(metric in one for one in tables.values())]
     if WHOLE not in tables:
         means = {metric: fmean(values[metric] for values in tables.values()) for metric in found}
-        tables, sizes = {WHOLE: means, **tables}, {WHOLE: len(items), **sizes}
+        tables = {WHOLE: means, **tables}
     metrics = [
-        {"set": name, "metric": metric, "value": values[metric], "items": sizes[name]}
+        {"set": name, "metric": metric, "value": values[metric], "items": number}
         for name, values in tables.items()
         for metric in found
+        for number in [_scored_by(metric, (row for row in items if name in (WHOLE, row["set"])))]
     ]
     return metrics, items
+
+
+def _scored_by(metric: str, items: Iterable[Row]) -> int:
+    """The number of items that a metric is of: of all that are not by likelihood the predicted."""
+    column = metric if metric in BY_LIKELIHOOD else "correct"
+    return sum(column in row for row in items)
 
 
 def _score_answers(
@@ -136,11 +144,13 @@ def _score_answers(
 ) -> tuple[dict[str, float], list[Row]]:
     metrics: dict[str, float] = {}
     items: list[Row] = [{"item": row["item"]} for row in predictions]
-    for role, rule in task.answers.items() if "prediction" in predictions[0] else ():
-        judged = _judged(rule, predictions, f"task {task.name}", role)
+    replied = [row for row in predictions if "prediction" in row]
+    own = [item for item, row in zip(items, predictions, strict=True) if "prediction" in row]
+    for role, rule in task.answers.items() if replied else ():
+        judged = _judged(rule, replied, f"task {task.name}", role)
         verdicts = [right for _, _, right in judged]
         metrics[f"accuracy_{role}"] = compute("accuracy", verdicts, [True] * len(verdicts))
-        for item, (found, gold, right) in zip(items, judged, strict=True):
+        for item, (found, gold, right) in zip(own, judged, strict=True):
             item[role] = float(right)
             if task.primary == f"accuracy_{role}":
                 item |= {"prediction": found, "label": gold, "correct": float(right)}
@@ -215,14 +225,26 @@ def _labelled(split_path: Path) -> list[Row]:
     ]
 
 
-def _check_rows(task: Task, predictions: Sequence[Row], split: str, path: Path) -> None:
-    replied = task.asks_replies(split) or any("prediction" in row for row in predictions)
-    needed = ROW | ({"prediction"} if replied else set())
-    needed |= {"answer_loss"} if task.by_likelihood else set()
-    known = needed | ({"options"} if task.by_likelihood else set())
+def _check_rows(task: Task, predictions: Sequence[Row], path: Path) -> None:
+    more = {"answer_loss", "options"} if task.by_likelihood else set()
     for number, row in enumerate(predictions, start=1):
-        if not needed <= row.keys() <= known:
+        if not ROW | (more - {"options"}) <= row.keys() <= ROW | {"prediction"} | more:
             raise UserError(f"{path}, line {number}: not a prediction; {remake(path)}")
+
+
+def _check_replies(
+    task: Task, predictions: Sequence[Row], sets: dict[int, str], split: str, path: Path
+) -> None:
+    """Refuse other numbers of predictions than the task asks for; all rows may have one."""
+    for name, rows in Counter(sets.values()).items():
+        found = sum("prediction" in row for row in predictions if sets[row["item"]] == name)
+        asked = min(rows, task.part(name).replies or rows) if task.asks_replies(split) else 0
+        if found not in (asked, rows):
+            of = f" of {name}" if name else ""
+            raise UserError(
+                f"{path}: {found} of {rows} rows{of} have a prediction, {asked} are asked for; "
+                f"{remake(path)}"
+            )
 
 
 def _check_items(predictions: Sequence[Row], gold: dict[int, Any], path: Path) -> None:

@@ -149,6 +149,8 @@ def _prediction_key(study: Study, task: str) -> list[Any]:
     if "sampling" in study.task_data[task]:
         # draws are made for a batch at a time
         key.append(prediction["batch_size"])
+    if "replies" in study.task_data[task]:
+        key.append(study.task_data[task]["replies"])
     # of whose answers the likelihood is kept
     return key + (study.tasks[task].by_likelihood and ["likelihood"])
 
@@ -190,7 +192,7 @@ def _data_of(task: Data) -> Data:
     Which training rows are dropped is told apart, as it may follow from the other keys.
     """
     scoring = {"score_version", "metrics", "primary", "selection_metric", "answers", "label"}
-    data = _without(task, scoring | {"drop_overlap"})
+    data = _without(task, scoring | {"drop_overlap", "replies"})
     if "splits" in data:
         data["splits"] = {
             name: _without(split, {"drop_overlap"}) for name, split in data["splits"].items()

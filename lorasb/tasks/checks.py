@@ -31,6 +31,11 @@ def check_together(data: Mapping[str, Any], where: str) -> None:
         raise UserError(
             f"{where}: selection_metric: '{data['selection_metric']}' is not one of metrics"
         )
+    if "replies" in data and not set(data["metrics"]) & set(BY_LIKELIHOOD):
+        raise UserError(
+            f"{where}: replies: rows without one are scored by likelihood; metrics needs one of "
+            f"{', '.join(BY_LIKELIHOOD)}"
+        )
     misfits = set(data["metrics"]) - METRICS_OF_KIND[data["kind"]]
     if misfits:
         known = ", ".join(sorted(METRICS_OF_KIND[data["kind"]]))

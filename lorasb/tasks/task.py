@@ -121,6 +121,8 @@ class Task(ABC):
     primary: str
     # what learning rates are chosen by
     selection_metric: str
+    # how many rows of a split, or of an evaluation set, are predicted; None: all
+    replies: int | None = None
     # of the task head; 1 for regression, and for generation, which has none
     num_labels: int = 1
     # rows that are left out: `lorasb.tasks.values.left_out`
@@ -159,7 +161,7 @@ class Task(ABC):
         return [name for name in self.metrics if name in BY_LIKELIHOOD]
 
     def asks_replies(self, split: str) -> bool:
-        """Whether a split is scored by replies: not where the likelihood of answers chooses rates."""
+        """Whether a split is scored by replies: not where a metric by likelihood chooses rates."""
         return split != "selection" or self.selection_metric not in BY_LIKELIHOOD
 
     @property
@@ -280,6 +282,7 @@ def _task(name: str, data: Mapping[str, Any], splits: Mapping[str, Any]) -> Task
             sampling=Sampling(**data["sampling"]) if "sampling" in data else None,
             answers={role: _rule(rule) for role, rule in data["answers"].items()},
             options=_options(data.get("options")),
+            replies=data.get("replies"),
         )
     return LabelledTask(
         **common,

@@ -11,7 +11,7 @@ import pytest
 
 from analysis.false_positives import Draws, false_positives, main, printed
 from analysis.tidy import TableError
-from tests.analysis.conftest import NAMES, NAMES_TABLE
+from tests.analysis.conftest import NAMES, NAMES_TABLE, with_unpredicted
 
 TESTS = 120
 # three standard errors of a share of 0.05 of so many tests
@@ -49,6 +49,11 @@ def test_with_one_seed_a_side_the_test_takes_seeds_for_methods():
 
 def test_with_several_seeds_it_does_not():
     assert outcome(made([0.5, 0.8, 0.95, 0.55, 0.85, 0.9]))["both"] <= 0.05 + NOISE
+
+
+def test_items_without_a_prediction_are_left_out():
+    items = made([0.5, 0.8, 0.95, 0.55])
+    pd.testing.assert_series_equal(outcome(with_unpredicted(items)), outcome(items))
 
 
 def test_seeds_may_be_drawn_with_replacement():

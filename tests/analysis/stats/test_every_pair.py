@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from analysis import stats
-from analysis.stats.every_pair import Draws, difference, draw
+from analysis.stats.every_pair import Draws, difference, draw, draw_tasks
+from tests.analysis.conftest import with_unpredicted
 
 DRAWS = 4000
 # three standard errors of a 2.5 % quantile of so many draws, in units of the spread of the draws:
@@ -32,6 +33,15 @@ def made(metric: str, seeds: int = 3, items: int = 120) -> pd.DataFrame:
 
 
 POINTS = [("a", 4), ("b", 4), ("c", 4)]
+
+
+def test_items_without_a_prediction_are_left_out():
+    items = made("accuracy").assign(task="x", set="")
+    found, other = (
+        draw_tasks(table, POINTS, np.random.default_rng(0))["x"]
+        for table in (items, with_unpredicted(items))
+    )
+    np.testing.assert_array_equal(found.drawn, other.drawn)
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "matthews", "f1", "pearson"])

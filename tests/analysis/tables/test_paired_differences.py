@@ -6,7 +6,7 @@ import pytest
 
 from analysis import stats
 from analysis.tables import paired_differences
-from tests.analysis.conftest import METHODS, NAMES, make_tables
+from tests.analysis.conftest import METHODS, NAMES, make_tables, with_unpredicted
 
 
 def compared(items):
@@ -110,6 +110,12 @@ def test_evaluation_sets_are_compared_one_by_one():
     assert table["p_holm"].tolist() == pytest.approx(stats.holm(table["p_value"]))
     tasks = set(paired_differences.printed(table.replace("first", "gsm8k"), NAMES)["Task"])
     assert tasks == {"Arithmetic, GSM8K", "Arithmetic, second"}
+
+
+@pytest.mark.parametrize("tasks", [1, 2])
+def test_items_without_a_prediction_are_left_out(tasks):
+    items = make_tables(tasks=tasks).items
+    pd.testing.assert_frame_equal(compared(with_unpredicted(items)), compared(items))
 
 
 def test_holm_is_within_a_task(tables):

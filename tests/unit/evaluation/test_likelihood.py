@@ -185,14 +185,56 @@ def test_a_split_without_replies_is_scored_by_likelihood_alone(scored, tmp_path)
     # with replies, as rows were written before they could be left out
     scored(by_loss, predicted(), "selection")
     assert list(pd.read_csv(tmp_path / "m.csv")["metric"]) == METRICS
-    mixed = [predicted()[0], plain[1]]
-    for one, rows, split in (
-        (by_loss, plain, "test"),
-        (by_reply, plain, "selection"),
-        (by_loss, mixed, "selection"),
-    ):
-        with pytest.raises(UserError, match="not a prediction"):
-            scored(one, rows, split)
+    for one, split in ((by_loss, "test"), (by_reply, "selection")):
+        with pytest.raises(UserError, match="0 of 2 rows have a prediction, 2 are asked for"):
+            scored(one, plain, split)
+
+
+def test_so_many_rows_have_replies_as_the_task_says():
+    arguments = {"tokenizer": word_tokenizer(), "batch_size": 3, "progress": False}
+    dataset = Dataset.from_list(rows())
+    whole = predict(tiny_llama(0), task=task(), dataset=dataset, **arguments)
+    found, *others = (
+        predict(tiny_llama(seed), task=task(replies=2), dataset=dataset, **arguments)
+        for seed in range(5)
+    )
+    replied = [row["item"] for row in found if "prediction" in row]
+    assert len(replied) == 2
+    for other in others:
+        assert [row["item"] for row in other if "prediction" in row] == replied
+    for row, same in zip(found, whole, strict=True):
+        assert row == {key: value for key, value in same.items() if key in row}
+
+
+def test_each_set_has_its_replies():
+    data = copy.deepcopy(GENERATED) | {"metrics": METRICS[:3], "replies": 1}
+    data["source"] = {"loader": "hub", "path": "a/b", "name": None, "revision": None}
+    data["splits"] = {
+        "train": {"from": "train", "rows": None},
+        "selection": {"from": "train", "rows": 2},
+        "test": {"sets": {"x": SET, "y": SET}},
+    }
+    dataset = Dataset.from_list([row | {"set": "xxxy"[row["item"]]} for row in rows()])
+    found = predict(
+        tiny_llama(0), word_tokenizer(), Task.from_config("g", data), dataset, batch_size=2
+    )
+    assert ["prediction" in row for row in found].count(True) == 2
+    assert "prediction" in found[3]
+
+
+def test_replies_are_scored_on_their_rows_and_likelihoods_on_all(scored, tmp_path):
+    one = task(replies=1)
+    first, second = predicted()
+    del second["prediction"]
+    items = scored(one, [first, second]).set_index("item")
+    metrics = pd.read_csv(tmp_path / "m.csv").set_index("metric")
+    assert metrics["items"].to_dict() == dict(zip(METRICS, [1, 1, 2, 2, 2], strict=True))
+    assert metrics["value"]["accuracy_strict"] == 1.0
+    assert metrics["value"]["answer_loss"] == 1.5
+    assert items.loc[3, "correct"] == 1.0
+    assert items.loc[5, ["prediction", "label", "strict", "correct"]].isna().all()
+    with pytest.raises(UserError, match="1 of 2 rows have a prediction, 2 are asked for"):
+        scored(task(), [first, second])
 
 
 def test_a_rate_is_chosen_by_the_lowest_loss_and_the_highest_accuracy():
@@ -217,6 +259,7 @@ OPTIONS_KEY = {"text": "{option}", "names": ["one", "two"]}
         ({"primary": "answer_loss"}, "primary: answer_loss stands beside replies"),
         ({"primary": "choice"}, "primary: choice stands beside replies"),
         ({"selection_metric": "f1"}, "selection_metric: 'f1' is not one of metrics"),
+        ({"replies": 3, "metrics": METRICS[:2]}, "replies: rows without one are scored by likeli"),
         ({"options": None}, "metrics: choice needs the key options"),
         ({"metrics": METRICS[:3]}, "options: no metric reads them"),
         ({"options": OPTIONS_KEY | {"text": "x"}}, r"options.text: no \{option\}"),

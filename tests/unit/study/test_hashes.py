@@ -255,6 +255,22 @@ def test_sampling_makes_training_and_predictions_run_again(project):
     assert len(set(points)) == 3
 
 
+def test_the_number_of_replies_moves_predictions_and_no_rows(project):
+    def found():
+        data = hashes.data_hash(Study("quickstart"), "quickstart-llama", "arithmetic")
+        return data, point_hash(task="arithmetic")
+
+    path = project / "config/tasks/arithmetic.yaml"
+    text = path.read_text().replace("metrics: [", "metrics: [answer_loss, ")
+    seen = []
+    for replies in (3, 4):
+        path.write_text(f"{text}replies: {replies}\n")
+        seen.append(found())
+    (data, point), (same, other) = seen
+    assert data == same
+    assert point != other
+
+
 def test_the_best_epoch_depends_on_how_it_is_scored(project):
     def scored(version: int) -> str:
         changed(
