@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from string import Formatter
@@ -163,6 +163,10 @@ class Task(ABC):
     def asks_replies(self, split: str) -> bool:
         """Whether a split is scored by replies: not where a metric by likelihood chooses rates."""
         return split != "selection" or self.selection_metric not in BY_LIKELIHOOD
+
+    def metrics_on(self, split: str) -> Sequence[str]:
+        """The metrics that each cell has on a split."""
+        return self.metrics if self.asks_replies(split) else self.by_likelihood
 
     @property
     @abstractmethod

@@ -38,7 +38,7 @@ def scores_of(study: Study, cells: list[Cell], scores: pd.DataFrame) -> pd.DataF
     whole = scores[scores["set"].isna()]
     found = Counter(_keys(whole, "metric"))
     for cell in cells:
-        for metric in study.tasks[cell.task].metrics:
+        for metric in study.tasks[cell.task].metrics_on(cell.split):
             number = found[(*cell.columns.values(), metric)]
             if number != 1:
                 path = cell.path(SCORES) / f"{cell.split}.metrics.csv"

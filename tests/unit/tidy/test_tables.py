@@ -8,7 +8,7 @@ import pytest
 from lorasb.errors import UserError
 from lorasb.study.paths import SCORES
 from lorasb.study.study import Study
-from lorasb.tidy.tables import read_scores, whole_scores
+from lorasb.tidy.tables import read_scores, scores_of, whole_scores
 
 
 @pytest.mark.parametrize("content", ["", "model,task\nquickstart-llama,world\n", "model,ta"])
@@ -33,3 +33,13 @@ def test_scores_on_whole_splits_are_found_by_cell_and_metric():
         (*cells[0].columns.values(), "accuracy"): 0.25,
         (*cells[1].columns.values(), "accuracy"): 0.5,
     }
+
+
+def test_a_sweep_by_likelihood_has_no_scores_of_replies():
+    study = Study.load("smollm2-arithmetic")
+    swept, final = study.sweep_cells[0], study.cells[0]
+    alone = {"set": None, "metric": "answer_loss", "value": 1.5}
+    scores = pd.DataFrame([cell.columns | alone for cell in (swept, final)])
+    assert scores_of(study, [swept], scores)["value"].tolist() == [1.5]
+    with pytest.raises(UserError, match="0 values of accuracy_flexible"):
+        scores_of(study, [final], scores)
