@@ -43,7 +43,7 @@ def false_positives(items: pd.DataFrame, rng: np.random.Generator, draws: Draws)
     `seeds` is their number on each side; `interval`, `p_value` and `both` are shares of the tests
     whose 95 % interval leaves out 0, whose p is below 0.05, and both, which is a verdict.
     """
-    items = predicted(items if "set" in items else items.assign(set=""))
+    items = predicted(items)
     found = []
     for key, part in groups(items, [*POINT, "set", "metric"]):
         *names, metric = key

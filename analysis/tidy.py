@@ -51,8 +51,12 @@ def read(
 
 
 def predicted(items: pd.DataFrame) -> pd.DataFrame:
-    """The items that were predicted; others have the likelihood of their right answer alone."""
-    return items.dropna(subset=["label"])
+    """The items that were predicted; others have the likelihood of their right answer alone.
+
+    With an empty `set` where older releases lack that column.
+    """
+    found = items.dropna(subset=["label"])
+    return found if "set" in found else found.assign(set="")
 
 
 def _table(path: Path, options: dict[str, Any]) -> pd.DataFrame:

@@ -87,7 +87,7 @@ def paired_differences(
     is adjusted within a model and task. `verdict` is `higher` or `lower` (of a) where `p_holm` <
     0.05 and the interval excludes 0, else `cannot be told`.
     """
-    items = predicted(items if "set" in items else items.assign(set=""))
+    items = predicted(items)
     found = []
     for (model, task, metric), whole in groups(items, ["model", "task", "metric"]):
         sets = whole["set"].nunique()

@@ -125,16 +125,20 @@ def _score_sets(
         means = {metric: fmean(values[metric] for values in tables.values()) for metric in found}
         tables = {WHOLE: means, **tables}
     metrics = [
-        {"set": name, "metric": metric, "value": values[metric], "items": number}
+        {
+            "set": name,
+            "metric": metric,
+            "value": values[metric],
+            "items": _number(metric, (row for row in items if name in (WHOLE, row["set"]))),
+        }
         for name, values in tables.items()
         for metric in found
-        for number in [_scored_by(metric, (row for row in items if name in (WHOLE, row["set"])))]
     ]
     return metrics, items
 
 
-def _scored_by(metric: str, items: Iterable[Row]) -> int:
-    """The number of items that a metric is of: of all that are not by likelihood the predicted."""
+def _number(metric: str, items: Iterable[Row]) -> int:
+    """How many items a metric is of: those predicted, where it is none by likelihood."""
     column = metric if metric in BY_LIKELIHOOD else "correct"
     return sum(column in row for row in items)
 

@@ -39,6 +39,19 @@ def task(**changes: Any) -> GenerationTask:
     return found
 
 
+def of_sets(sets: dict[str, Any]) -> dict[str, Any]:
+    """The keys of a task that has these evaluation sets."""
+    return copy.deepcopy(GENERATED) | {
+        "metrics": METRICS,
+        "source": {"loader": "hub", "path": "a/b", "name": None, "revision": None},
+        "splits": {
+            "train": {"from": "train", "rows": None},
+            "selection": {"from": "train", "rows": 2},
+            "test": {"sets": sets},
+        },
+    }
+
+
 def rows() -> list[dict[str, Any]]:
     prompts = [sequence.tolist() for sequence in sequences(1, LENGTHS)]
     return [
@@ -207,13 +220,7 @@ def test_so_many_rows_have_replies_as_the_task_says():
 
 
 def test_each_set_has_its_replies():
-    data = copy.deepcopy(GENERATED) | {"metrics": METRICS[:3], "replies": 1}
-    data["source"] = {"loader": "hub", "path": "a/b", "name": None, "revision": None}
-    data["splits"] = {
-        "train": {"from": "train", "rows": None},
-        "selection": {"from": "train", "rows": 2},
-        "test": {"sets": {"x": SET, "y": SET}},
-    }
+    data = of_sets({"x": SET, "y": SET}) | {"metrics": METRICS[:3], "replies": 1}
     dataset = Dataset.from_list([row | {"set": "xxxy"[row["item"]]} for row in rows()])
     found = predict(
         tiny_llama(0), word_tokenizer(), Task.from_config("g", data), dataset, batch_size=2
@@ -274,13 +281,7 @@ def test_keys_that_do_not_go_together_are_one_line(changes, message):
 
 
 def test_every_set_needs_options_of_its_own_or_of_the_task():
-    data = copy.deepcopy(GENERATED) | {"metrics": METRICS}
-    data["source"] = {"loader": "hub", "path": "a/b", "name": None, "revision": None}
-    data["splits"] = {
-        "train": {"from": "train", "rows": None},
-        "selection": {"from": "train", "rows": 2},
-        "test": {"sets": {"x": SET | {"options": OPTIONS_KEY}, "y": SET}},
-    }
+    data = of_sets({"x": SET | {"options": OPTIONS_KEY}, "y": SET})
     with pytest.raises(UserError, match=r"sets\.y: metrics: choice needs the key options"):
         Task.from_config("g", data)
     read = Task.from_config("g", data | {"options": OPTIONS_KEY})
