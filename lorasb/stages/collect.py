@@ -12,11 +12,11 @@ from lorasb.probes import gradients, spectra, updates
 from lorasb.records import Inputs, write_record
 from lorasb.study.cells import Cell
 from lorasb.study.paths import DATA, DIRECTIONS, GRADIENT_PROBES, SPECTRA, TABLES
+from lorasb.study.read import join_csv, read_parquet
 from lorasb.study.study import Study
 from lorasb.tasks.checks import BY_LIKELIHOOD
 from lorasb.tidy.data import data_rows
 from lorasb.tidy.origins import origins
-from lorasb.tidy.read import join_csv, read_parquet
 from lorasb.tidy.runs import cost_files, losses, run_row
 from lorasb.tidy.tables import (
     of_cells,

@@ -16,9 +16,9 @@ from lorasb.models.spec import ModelSpec
 from lorasb.records import Inputs
 from lorasb.study.cells import Cell
 from lorasb.study.paths import SCORES, cell_coordinates
+from lorasb.study.read import read_csv
 from lorasb.study.study import Study
 from lorasb.tasks.task import GenerationTask
-from lorasb.tidy.read import read_csv
 from lorasb.tidy.tables import of_cells
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"

@@ -12,7 +12,7 @@ import pandas as pd
 
 from lorasb.files import atomic_folder, refuse_filled, write_json
 from lorasb.study.cells import COLUMNS
-from lorasb.tidy.read import read_csv, tables_of
+from lorasb.study.read import read_table, tables_of
 
 # metric -> metric and filter, as lm-evaluation-harness calls them
 NAMES = {
@@ -50,24 +50,20 @@ def export_results(study: str, to: str) -> None:
     target = Path(to)
     refuse_filled(target, "to")
     tables = tables_of(study)
-    scores = read_csv(tables / "scores.csv", [*COLUMNS, "metric", "value", "items"]).dropna(
-        subset="value"
-    )
+    scores = read_table(tables, "scores", [*COLUMNS, "metric", "value", "items"])
     origins = _origins(tables)
     with atomic_folder(target) as folder:
-        for key, rows in scores.groupby(list(COLUMNS), sort=False):
+        for key, rows in scores.dropna(subset="value").groupby(list(COLUMNS), sort=False):
             cell = dict(zip(COLUMNS, map(_plain, key), strict=True))
             name = "-".join(map(str, cell.values()))
             write_json(folder / f"results_{name}.json", _result(cell, rows, origins.get(key, {})))
 
 
 def _origins(tables: Path) -> dict[Any, dict[Any, Any]]:
-    """What is known of each cell's run; nothing in releases of before it was kept."""
-    path = tables / "origins.csv"
-    if not path.exists():
-        return {}
-    known = read_csv(path, [*COLUMNS, "commit", "config", "packages"]).dropna(subset="config")
-    return {tuple(row[name] for name in COLUMNS): row for row in known.to_dict("records")}
+    """What is known of the run of each cell that has results."""
+    known = read_table(tables, "origins", [*COLUMNS, "commit", "config", "packages"])
+    rows = known.dropna(subset="config").to_dict("records")
+    return {tuple(row[name] for name in COLUMNS): row for row in rows}
 
 
 def _result(cell: dict[str, Any], rows: pd.DataFrame, origin: dict[Any, Any]) -> Result:

@@ -18,8 +18,8 @@ from lorasb.study.cells import Cell
 from lorasb.study.hashes import stale_rates
 from lorasb.study.paths import FIGURES, MODEL, TABLES
 from lorasb.study.rates import selected_rates_path
+from lorasb.study.read import read_csv
 from lorasb.study.study import Study
-from lorasb.tidy.read import read_csv
 
 PUBLISHED = "results/published/{study}"
 FOLDERS = (TABLES, FIGURES)

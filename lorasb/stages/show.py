@@ -16,7 +16,7 @@ from lorasb.errors import UserError
 from lorasb.files import check_readable
 from lorasb.study.cells import COLUMNS
 from lorasb.study.paths import RELEASED, TABLES, cell_coordinates
-from lorasb.tidy.read import read_csv, tables_of
+from lorasb.study.read import path_of_table, read_table, tables_of
 
 SCREEN = 4  # more claims than these are a line each
 NUMBERS = ["effect", "low", "high"]
@@ -52,10 +52,10 @@ def _study(study: str) -> str:
 def _cell(path: str) -> str:
     found = cell_coordinates(path)
     tables = tables_of(found["study"])
-    runs = read_csv(tables / "runs.csv", COLUMNS)
+    runs = read_table(tables, "runs", COLUMNS)
     run = _rows(runs, found)
     if run.empty:
-        raise UserError(f"{path}: no such cell in {tables / 'runs.csv'}")
+        raise UserError(f"{path}: no such cell in {path_of_table(tables, 'runs')}")
     row = run.iloc[0]
     facts = {
         **{name: row[name] for name in COLUMNS},
@@ -76,10 +76,7 @@ def _rows(table: pd.DataFrame, found: dict[str, str]) -> pd.DataFrame:
 
 
 def _origin(tables: Path, found: dict[str, str]) -> dict[str, Any]:
-    path = tables / "origins.csv"
-    if not path.exists():
-        return {"origin": f"not in this release; {tables.parent / 'provenance.json'} has commits"}
-    rows = _rows(read_csv(path, [*COLUMNS, "config", "packages"]), found)
+    rows = _rows(read_table(tables, "origins", [*COLUMNS, "config", "packages"]), found)
     facts = {str(name): value for name, value in rows.iloc[0].items() if name not in found}
     if pd.isna(facts["config"]):  # it failed
         return {"folder": facts["folder"]}
@@ -91,7 +88,7 @@ def _origin(tables: Path, found: dict[str, str]) -> dict[str, Any]:
 
 
 def _data(tables: Path, found: dict[str, str]) -> dict[str, Any]:
-    rows = _rows(read_csv(tables / "data.csv"), found)
+    rows = _rows(read_table(tables, "data"), found)
     if "sha256" not in rows:
         return {}
     whole = rows[rows["set"].isna()]
@@ -116,10 +113,11 @@ def _claims(words: str) -> str:
 def _ledgers() -> Iterator[pd.DataFrame]:
     """The claims of each study that has tables."""
     for study in names("studies"):
-        paths = [Path(pattern.format(study=study)) / "claims.csv" for pattern in (TABLES, RELEASED)]
-        path = next((path for path in paths if path.exists()), None)
-        if path is not None:
-            yield read_csv(path, CLAIM).assign(study=study)
+        folders = [Path(pattern.format(study=study)) for pattern in (TABLES, RELEASED)]
+        with_claims = (folder for folder in folders if path_of_table(folder, "claims").exists())
+        folder = next(with_claims, None)
+        if folder is not None:
+            yield read_table(folder, "claims", CLAIM).assign(study=study)
 
 
 def _summary(rows: pd.DataFrame) -> str:

@@ -14,8 +14,8 @@ from lorasb.evaluation.score import METRIC_COLUMNS
 from lorasb.files import read_record
 from lorasb.study.cells import COLUMNS, Cell
 from lorasb.study.paths import FAILED, SCORES
+from lorasb.study.read import read_csv
 from lorasb.study.study import Study
-from lorasb.tidy.read import read_csv
 
 
 def read_scores(cells: list[Cell], split: str) -> pd.DataFrame:

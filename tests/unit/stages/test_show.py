@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -59,6 +60,21 @@ def test_a_cell_is_walked_back_to_its_origin(study, capsys, path):
     # that of the split, not of one of its sets
     assert found["sha256 of test"] == "a" * 64
     assert text.endswith('{\n  "steps": 7\n}\n')
+
+
+def test_a_release_may_have_its_tables_as_parquet(study, capsys):
+    """Those of large studies have."""
+    show(CELL)
+    before = facts(capsys.readouterr().out)
+    released = study.parents[1] / "published/quickstart/tables"
+    released.mkdir(parents=True)
+    for name in ("runs", "origins", "data"):
+        table = pd.read_csv(study / f"{name}.csv", dtype={"lr": str})
+        table.to_parquet(released / f"{name}.parquet", index=False)
+    shutil.rmtree(study)
+    show(CELL)
+    found = facts(capsys.readouterr().out)
+    assert found == before | {"tables": "results/published/quickstart/tables"}
 
 
 def test_a_failed_cell_has_its_reason_and_its_folder(study, capsys):

@@ -73,6 +73,24 @@ def read_parquet(path: Path, columns: Sequence[str] = ()) -> pd.DataFrame:
     return _with_columns(table, path, columns)
 
 
+def read_table(folder: Path, name: str, columns: Sequence[str] = ()) -> pd.DataFrame:
+    """Read a table of a study: CSV, or the parquet that a release has where that is long.
+
+    Raises
+    ------
+    UserError
+        As `read_csv` and `read_parquet` do.
+    """
+    path = path_of_table(folder, name)
+    return read_parquet(path, columns) if path.suffix == ".parquet" else read_csv(path, columns)
+
+
+def path_of_table(folder: Path, name: str) -> Path:
+    """Where a table of a study lies in a folder; that of its CSV if there is neither."""
+    parquet = folder / f"{name}.parquet"
+    return parquet if parquet.exists() else folder / f"{name}.csv"
+
+
 def tables_of(study: str) -> Path:
     """The folder of a study's tables: of its runs here, else of its release.
 
@@ -82,7 +100,7 @@ def tables_of(study: str) -> Path:
         If there is neither.
     """
     folders = [Path(pattern.format(study=study)) for pattern in (TABLES, RELEASED)]
-    found = next((folder for folder in folders if (folder / "runs.csv").exists()), None)
+    found = next((folder for folder in folders if path_of_table(folder, "runs").exists()), None)
     if found is None:
         raise UserError(
             f"{folders[0]}: no tables, and none released; run "

@@ -7,7 +7,7 @@ import pytest
 
 from lorasb.errors import UserError
 from lorasb.files import write_csv
-from lorasb.tidy.read import join_csv, read_csv, read_parquet
+from lorasb.study.read import join_csv, read_csv, read_parquet
 
 TABLE = pd.DataFrame({"lr": ["1e-3", "2e-3"], "set": [None, None], "value": [0.25, 0.5]})
 
