@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from PIL import Image
 
 from lorasb.errors import UserError
 from lorasb.files import atomic_folder, read_record, write_json
+from lorasb.provenance import other_versions
 from lorasb.records import ENDING, check_folder
 from lorasb.study.cells import Cell
 from lorasb.study.hashes import stale_rates
@@ -20,6 +23,8 @@ from lorasb.study.paths import FIGURES, MODEL, TABLES
 from lorasb.study.rates import selected_rates_path
 from lorasb.study.read import read_csv
 from lorasb.study.study import Study
+from lorasb.tidy.origins import PROVENANCE
+from lorasb.tidy.released import released_rows
 
 PUBLISHED = "results/published/{study}"
 FOLDERS = (TABLES, FIGURES)
@@ -48,9 +53,9 @@ def publish(study: str, *, available: bool = False, large: bool = False) -> None
             f"{selected_rates_path(study)}: selected under other settings than the present "
             f"ones ({'; '.join(stale)}); run the target 'sweep' again"
         )
-    cells = found.cells
+    cells = found.scored_cells("test")
     present = [cell for cell in cells if not available or _provenance(cell).exists()]
-    origins = _origins(present)
+    origins = _origins(found, present)
     folders = [Path(pattern.format(study=study)) for pattern in FOLDERS]
     for folder in folders:
         if not folder.is_dir():
@@ -140,19 +145,30 @@ def _models(study: Study) -> dict[str, Any]:
     return {"models": found} if found else {}
 
 
-def _origins(cells: list[Cell]) -> list[dict[str, Any]]:
-    """What the cells' `provenance.json` say, each different answer once, with its cells' number."""
-    found: dict[str, dict[str, Any]] = {}
-    number: Counter[str] = Counter()
-    for cell in cells:
-        path = _provenance(cell)
-        origin = read_record(path, "uncommitted_changes")
-        origin.pop("cell_hash", None)
-        if origin["uncommitted_changes"]:
-            raise UserError(
-                f"{path}: the cell was run from code that is not committed; "
-                "commit, remove the cell's folder and run it again"
-            )
-        found[repr(origin)] = origin
-        number[repr(origin)] += 1
-    return [{"cells": number[key], **origin} for key, origin in found.items()]
+def _origins(study: Study, cells: list[Cell]) -> list[dict[str, Any]]:
+    """Where these cells and those of a release are from, each different answer with its number."""
+    facts = [*map(_origin, cells), *_released_origins(study)]
+    number = Counter(json.dumps(origin, sort_keys=True) for origin in facts)
+    return [{"cells": count, **json.loads(origin)} for origin, count in number.items()]
+
+
+def _origin(cell: Cell) -> dict[str, Any]:
+    """What a cell's `provenance.json` says."""
+    path = _provenance(cell)
+    origin = read_record(path, "uncommitted_changes")
+    if origin["uncommitted_changes"]:
+        raise UserError(
+            f"{path}: the cell was run from code that is not committed; "
+            "commit, remove the cell's folder and run it again"
+        )
+    return {name: value for name, value in origin.items() if name != "cell_hash"}
+
+
+def _released_origins(study: Study) -> Iterator[dict[str, Any]]:
+    """The same of the cells that are taken from a release."""
+    if not study.released_cells:
+        return
+    for row in released_rows(study, "origins").to_dict("records"):
+        packages = json.loads(row["packages"])
+        facts = {name: row[name] for name in PROVENANCE if name != "cell_hash"}
+        yield facts | {"packages": packages, "other_versions": other_versions(packages)}

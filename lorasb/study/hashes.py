@@ -81,7 +81,11 @@ def cell_hash(study: Study, cell: Cell) -> str:
 
 def score_hash(study: Study, task: str) -> str:
     """Changes when the same predictions would be scored differently."""
-    data = study.task_data[task]
+    return scoring_hash(study.task_data[task])
+
+
+def scoring_hash(data: Data) -> str:
+    """`score_hash` of what a task's file says."""
     key = [data["score_version"], data["metrics"], data["primary"], data.get("answers")]
     sets = data["splits"]["test"].get("sets", {})
     rules = {name: one["answers"] for name, one in sets.items() if "answers" in one}

@@ -61,6 +61,7 @@ class Study:
         self.sweep: Data | None = data.get("sweep")
         self.entries: Data = data["variants"]
         self.learning_rates: Data | str = data["learning_rates"]
+        self.released: str | None = data.get("released")
         self.models = {model: ModelSpec.load(model) for model in data["models"]}
         # what hashes are of
         self.task_data = {task: task_under(protocol, task) for task in data["tasks"]}
@@ -125,6 +126,15 @@ class Study:
         ]
 
     @cached_property
+    def released_cells(self) -> frozenset[Cell]:
+        """The cells that are not run: they are taken from the release that the study names."""
+        if self.released is None:
+            return frozenset()
+        from lorasb.study.released import released_cells
+
+        return released_cells(self)
+
+    @cached_property
     def sweep_cells(self) -> list[Cell]:
         """The cells of the learning-rate sweep: other seeds, scored on the selection split."""
         if self.sweep is None:
@@ -164,9 +174,12 @@ class Study:
         }
 
     def scored_cells(self, split: str) -> list[Cell]:
-        """The cells scored on a split: final ones on `test`, on `selection` those left to sweep."""
+        """The cells scored on a split: those left to sweep on `selection`, final ones on `test`.
+
+        Without those that are taken from a release.
+        """
         if split == "test":
-            return self.cells
+            return [cell for cell in self.cells if cell not in self.released_cells]
         left = set(self.points_to_sweep)
         return [cell for cell in self.sweep_cells if cell.point in left]
 

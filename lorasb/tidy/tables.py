@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from lorasb.errors import UserError, remake
@@ -23,7 +24,8 @@ def read_scores(cells: list[Cell], split: str) -> pd.DataFrame:
     # tables written before there were sets lack their column
     known = [name for name in METRIC_COLUMNS if name != "set"]
     tables = [read_csv(folder / f"{split}.metrics.csv", known) for folder in score_folders(cells)]
-    return pd.concat(tables, ignore_index=True).reindex(columns=METRIC_COLUMNS)
+    found = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+    return found.reindex(columns=METRIC_COLUMNS)
 
 
 def scores_of(study: Study, cells: list[Cell], scores: pd.DataFrame) -> pd.DataFrame:
@@ -48,15 +50,31 @@ def scores_of(study: Study, cells: list[Cell], scores: pd.DataFrame) -> pd.DataF
     return scores
 
 
-def of_cells(cells: list[Cell], table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of a table that are of these cells."""
-    names = {tuple(cell.columns.values()) for cell in cells}
-    return table[[key in names for key in _keys(table)]]
+def of_cells(cells: Iterable[Cell], table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a table that are of these cells, by the coordinates that it has."""
+    own = _places(cells, table)
+    return table[np.array([key in own for key in _keys(table)], dtype=bool)]
+
+
+def in_order(cells: Iterable[Cell], table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a table in the order of the cells that they are of."""
+    places = _places(cells, table)
+    return table.iloc[np.argsort([places[key] for key in _keys(table)], kind="stable")]
+
+
+def _places(cells: Iterable[Cell], table: pd.DataFrame) -> dict[tuple[Any, ...], int]:
+    """Each cell's place, by those of its coordinates that a table has."""
+    names = _coordinates(table)
+    return {tuple(cell.columns[name] for name in names): n for n, cell in enumerate(cells)}
 
 
 def _keys(table: pd.DataFrame, *more: str) -> Iterator[tuple[Any, ...]]:
     """The coordinates of the cell in each row, and more of its columns."""
-    return zip(*(table[name].tolist() for name in (*COLUMNS, *more)), strict=True)
+    return zip(*(table[name].tolist() for name in (*_coordinates(table), *more)), strict=True)
+
+
+def _coordinates(table: pd.DataFrame) -> list[str]:
+    return [name for name in COLUMNS if name in table]
 
 
 def score_folders(cells: list[Cell]) -> list[Path]:

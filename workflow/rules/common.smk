@@ -12,7 +12,8 @@ from lorasb.config.read import check, load_config, unknown
 from lorasb import service
 from lorasb.errors import UserError
 from lorasb.provenance import versions_line
-from lorasb.study import compared, hashes, memory, paths
+from lorasb.study import compared, hashes, memory, paths, released
+from lorasb.study.read import path_of_table
 from lorasb.study.rates import all_chosen, at_an_edge, selected_rates_path
 from lorasb.study.study import Study, refuse_foreign
 from snakemake.exceptions import WorkflowError
@@ -63,7 +64,8 @@ if workflow.is_main_process:
         checked_at_once(lambda: STUDY.cells)
         path = selected_rates_path(STUDY.name)
         notes = [
-            f"{path}: {line}" for line in at_an_edge(STUDY.committed_rates.values())
+            checked_at_once(released.note, STUDY),
+            *(f"{path}: {line}" for line in at_an_edge(STUDY.committed_rates.values())),
         ]
     for note in filter(None, [*notes, versions_line()]):
         logger.warning(note)
@@ -234,6 +236,15 @@ def get_scores(split):
         return [str(study.folder(pattern, *pair)) for pair in pairs]
 
     return files
+
+
+def get_released(wildcards):
+    """The table that says which cells a release has, where the study takes some from one."""
+    study = study_of(wildcards)
+    if study.released is None:
+        return []
+    folder = checked(released.released_tables, study)
+    return [str(path_of_table(folder, "origins"))]
 
 
 def results_of(split, tidy):

@@ -70,6 +70,7 @@ rule collect:
         gradients=of_all_tasks(paths.GRADIENT_PROBES),
         spectra=of_all_tasks(paths.SPECTRA),
         manifests=of_all_tasks(f"{paths.DATA}/manifest.json"),
+        released=get_released,
     output:
         runs=f"{paths.TABLES}/runs.csv",
         scores=f"{paths.TABLES}/scores.csv",
