@@ -100,6 +100,7 @@ def _texts(tables: Tables, names: Names) -> Context:
         "paired": paired_differences.printed(tables.paired, names),
         "paired_notes": paired_differences.notes(tables.paired),
         "rates": None if tables.rates is None else rates.table(tables.rates, names),
+        "rate_notes": rates.notes(tables.sweep, names),
         "cost_table": costs.printed(cost, names),
         "cost_notes": costs.NOTES,
         "count_table": _counts(tables, names),

@@ -50,11 +50,21 @@ def printed(table: pd.DataFrame, names: Names) -> pd.DataFrame:
     return formats.without_single_model(text)
 
 
-def notes(stale: Sequence[str]) -> list[str]:
-    """Notes of the table; `stale` names the points that the sweep chose under other settings."""
-    if not stale:
-        return NOTES
-    return [*NOTES, f"OUT OF DATE, settings have changed since the sweep: {'; '.join(stale)}."]
+def loss_notes(tasks: Sequence[str], names: Names) -> list[str]:
+    """The note on tasks whose rates are chosen by a loss; none where there is no such task."""
+    if not tasks:
+        return []
+    labels = ", ".join(map(names.task, tasks))
+    return [f"On {labels} the score is the loss, in nats a token: lower is better."]
+
+
+def notes(stale: Sequence[str], losses: Sequence[str] = ()) -> list[str]:
+    """Notes of the table, with those of `loss_notes`.
+
+    `stale` names the points that the sweep chose under other settings.
+    """
+    late = f"OUT OF DATE, settings have changed since the sweep: {'; '.join(stale)}."
+    return [*NOTES, *losses, *([late] if stale else [])]
 
 
 if "snakemake" in globals():
@@ -63,6 +73,6 @@ if "snakemake" in globals():
     formats.write(
         table,
         printed(table, names),
-        notes(snakemake.params["stale"]),
+        notes(snakemake.params["stale"], loss_notes(snakemake.params["by_loss"], names)),
         **dict(snakemake.output.items()),
     )

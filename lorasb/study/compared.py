@@ -12,6 +12,7 @@ from lorasb.study.cells import Point
 from lorasb.study.rates import EDGES
 from lorasb.study.settings import protocol_of, study_settings
 from lorasb.study.study import Study
+from lorasb.tasks.metrics import LOWER_IS_BETTER
 
 
 def studies_that_predict_with_training() -> list[str]:
@@ -62,6 +63,11 @@ def has_evaluation_sets(study: Study) -> bool:
 def has_likelihoods(study: Study) -> bool:
     """Whether the likelihood of right answers is a metric of a task of the study."""
     return any("answer_loss" in data["metrics"] for data in study.task_data.values())
+
+
+def tasks_chosen_by_loss(study: Study) -> list[str]:
+    """The tasks whose learning rates are chosen by a metric of which less is better."""
+    return [name for name, task in study.tasks.items() if task.selection_metric in LOWER_IS_BETTER]
 
 
 def varied_arguments(study: Study) -> set[str]:

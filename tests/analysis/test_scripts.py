@@ -33,7 +33,7 @@ def run(
     fake = SimpleNamespace(
         input=InputFiles(fromdict=inputs),
         output=OutputFiles(fromdict=outputs),
-        params=Params(fromdict={"name": script.stem, "stale": [], "edges": [EDGE]}),
+        params=Params(fromdict={"name": script.stem, "stale": [], "by_loss": [], "edges": [EDGE]}),
     )
     # Snakemake puts lines of its own above the script, so `from __future__` cannot be used there
     source = f"pass\n{script.read_text()}"

@@ -30,6 +30,7 @@ INPUTS = {
 }
 PARAMS = {
     "stale": hash_of(hashes.stale_rates),
+    "by_loss": hash_of(compared.tasks_chosen_by_loss),
     "edges": hash_of(compared.rates_at_an_edge),
 }
 KEYS = {"name", "title", "category", "inputs", "when"}

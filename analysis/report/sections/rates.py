@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis import formats, stats
+from analysis import formats, stats, style
 from analysis.edges import EDGES
 from analysis.names import Names
 from analysis.report import charts
 from analysis.report.points import label
+from analysis.tables import learning_rates
 from analysis.tidy import POINT, rows
 
 
@@ -47,6 +48,14 @@ def table(rates: pd.DataFrame, names: Names) -> pd.DataFrame:
     columns = list(dict.fromkeys(names.task(task) for task in rates["task"]))
     found = pd.DataFrame.from_dict(lines, orient="index", columns=columns).fillna(formats.MISSING)
     return found.rename_axis("Method").reset_index()
+
+
+def notes(sweep: pd.DataFrame | None, names: Names) -> list[str]:
+    """What is to be said of the scores of a sweep where some are losses."""
+    if sweep is None:
+        return []
+    losses = sweep.loc[sweep["metric"].map(style.lower_is_better), "task"]
+    return learning_rates.loss_notes(list(losses.unique()), names)
 
 
 def _keyed(rates: pd.DataFrame) -> pd.DataFrame:

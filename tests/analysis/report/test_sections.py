@@ -79,6 +79,14 @@ def test_rates_of_two_models_stand_apart(study):
     assert len({line["label"] for line in data}) == len(table)
 
 
+def test_a_sweep_by_loss_is_said_to_be_one(study):
+    assert rates.notes(None, NAMES) == rates.notes(study.sweep, NAMES) == []
+    is_world = study.sweep["task"] == "world"
+    metric = study.sweep["metric"].mask(is_world, "answer_loss")
+    (note,) = rates.notes(study.sweep.assign(metric=metric), NAMES)
+    assert note.startswith("On World the score is the loss")
+
+
 def test_curves_have_a_mark_at_each_chosen_rate(study):
     spec = rates.chart(study.sweep, study.rates, NAMES)
     (data,) = spec["datasets"].values()

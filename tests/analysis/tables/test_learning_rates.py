@@ -18,6 +18,13 @@ def test_rows_are_in_display_order_and_say_where_the_rate_lies(tables):
     assert by_method["Score"]["LoRA"].endswith("(1)")
 
 
+def test_a_loss_is_said_to_be_one():
+    (note,) = learning_rates.loss_notes(["world", "arithmetic"], NAMES)
+    assert note.startswith("On World, Arithmetic the score is the loss")
+    assert learning_rates.loss_notes([], NAMES) == []
+    assert learning_rates.notes([], [note]) == [*learning_rates.NOTES, note]
+
+
 def test_rates_of_other_settings_are_named_in_a_note():
     assert learning_rates.notes([]) == learning_rates.NOTES
     *_, last = learning_rates.notes(["world, full, rank 0"])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lorasb.study.compared import has_evaluation_sets, varied_arguments
+from lorasb.study.compared import has_evaluation_sets, tasks_chosen_by_loss, varied_arguments
 from lorasb.study.study import Study
 from tests.unit.study.test_study import changed
 
@@ -34,3 +34,8 @@ def test_evaluation_sets_are_found(project):
         project, "config/studies/ablation-scale.yaml", "[arithmetic, world]", "[world, metamath]"
     )
     assert has_evaluation_sets(Study("ablation-scale"))
+
+
+def test_tasks_whose_rates_are_chosen_by_a_loss_are_found():
+    assert tasks_chosen_by_loss(Study("smollm2-arithmetic")) == ["gsm8k-small"]
+    assert tasks_chosen_by_loss(Study("quickstart")) == []
