@@ -3,10 +3,9 @@
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis import panels, stats, style
+from analysis import lines, panels, stats, style
 from analysis.names import Names
 from analysis.tidy import POINT, groups, read, rows
 
@@ -21,7 +20,7 @@ SELECTED = [*POINT, "lr", "score", "edge"]
 
 
 def draw(sweep: pd.DataFrame, selected: pd.DataFrame, names: Names) -> Figure:
-    """One panel a task, one line a method and rank: mean over the sweep's seeds.
+    """A line a task, method and rank (`analysis.lines`): mean over the sweep's seeds.
 
     The chosen rate has a ring, or a square where it is the lowest or highest of its grid, so that
     the best one may lie outside. A rate at which a run failed has a cross at the lower border.
@@ -36,54 +35,70 @@ def draw(sweep: pd.DataFrame, selected: pd.DataFrame, names: Names) -> Figure:
     title = "Learning-rate sweep on the selection split"
     if sweep.empty:
         return panels.nothing(title, "No learning rate was tried.")
-    figure, axes = panels.panels(sweep, title, names)
-    lines = panels.line_styles(sweep, names)
+    drawn = lines.lines(sweep, title, names)
     failed = sweep[sweep["status"] != "ok"].drop_duplicates([*POINT, "lr"])
     scores = stats.score_means(sweep[sweep["status"] == "ok"], [*POINT, "lr"])
     scores = scores.assign(lr=scores["lr"].astype(float)).sort_values("lr", kind="stable")
     markers = {name: look.marker for name, look in names.styles(sweep["variant"]).items()}
-    for (model, task, variant, rank), curve in groups(scores, POINT):
-        axes[model, task].errorbar(
+    for key, curve in groups(scores, POINT):
+        drawn.axes[key].errorbar(
             curve["lr"],
             100 * curve["mean"],
             yerr=[100 * (curve["mean"] - curve["low"]), 100 * (curve["high"] - curve["mean"])],
-            marker=markers[variant],
-            **lines[variant, rank],
+            marker="." if drawn.apart else markers[key[2]],
+            **drawn.looks[key],
         )
     for row in rows(selected.merge(sweep[POINT].drop_duplicates())):
-        _mark(axes[row.model, row.task], row, lines[row.variant, row.rank]["color"])
+        _mark(drawn, row)
     for row in rows(failed):
-        panel = axes[row.model, row.task]
-        panel.plot(
-            float(row.lr),
-            0.02,
-            transform=panel.get_xaxis_transform(),
-            color=lines[row.variant, row.rank]["color"],
-            marker="x",
-            linestyle="",
-            label=FAILED,
-        )
-    metrics = sweep.groupby(["model", "task"])["metric"].first()
-    for key, panel in axes.items():
-        panel.set_xscale("log")
-        panel.set_ylabel(style.percent_label(metrics[key]))
-    figure.supxlabel("Learning rate", fontsize="medium")
-    labels = [look["label"] for look in lines.values()]
+        _cross(drawn, row)
+    _name_axes(drawn, sweep)
     seeds = panels.seeds_text(scores["n"], "bars: 95 % interval")
-    panels.legend(figure, [*labels, CHOSEN, EDGE, FAILED], seeds)
-    return figure
+    panels.legend(drawn.figure, [*drawn.labels, CHOSEN, EDGE, FAILED], seeds)
+    return drawn.figure
 
 
-def _mark(axes: Axes, chosen: Any, color: str) -> None:
+def _name_axes(drawn: lines.Lines, sweep: pd.DataFrame) -> None:
+    drawn.figure.supxlabel("Learning rate", fontsize="medium")
+    if drawn.apart:
+        labels = sweep["metric"].map(style.percent_label).unique()
+        drawn.figure.supylabel(", ".join(labels), fontsize="medium")
+    for row in rows(sweep.drop_duplicates(POINT)):
+        panel = drawn.axes[_key(row)]
+        panel.set_xscale("log")
+        if not drawn.apart:
+            panel.set_ylabel(style.percent_label(row.metric))
+
+
+def _cross(drawn: lines.Lines, failed: Any) -> None:
+    """At the lower border."""
+    panel = drawn.axes[_key(failed)]
+    panel.plot(
+        float(failed.lr),
+        0.02,
+        transform=panel.get_xaxis_transform(),
+        color=drawn.looks[_key(failed)]["color"],
+        marker="x",
+        linestyle="",
+        label=FAILED,
+    )
+
+
+def _key(row: Any) -> lines.Point:
+    return (row.model, row.task, row.variant, row.rank)
+
+
+def _mark(drawn: lines.Lines, chosen: Any) -> None:
+    color = drawn.looks[_key(chosen)]["color"]
     inside = chosen.edge == "none"
-    axes.plot(
+    drawn.axes[_key(chosen)].plot(
         float(chosen.lr),
         100 * chosen.score,
         marker="o" if inside else "s",
-        markersize=11,
+        markersize=6 if drawn.apart else 11,
         markerfacecolor="none",
         markeredgecolor=color,
-        markeredgewidth=1.0 if inside else 1.8,
+        markeredgewidth=1.0 if inside or drawn.apart else 1.8,
         linestyle="",
         label=CHOSEN if inside else EDGE,
     )

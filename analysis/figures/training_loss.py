@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis import panels, style
+from analysis import lines, panels, style
 from analysis.names import Names
 from analysis.tidy import POINT, groups, read
 
@@ -17,7 +17,7 @@ LOSSES = [*POINT, "seed", "step", "loss"]
 
 
 def draw(losses: pd.DataFrame, names: Names) -> Figure:
-    """One panel a task, one line a method and rank: mean over seeds, band from lowest to highest.
+    """A line a task, method and rank (`analysis.lines`): mean over seeds, band of their range.
 
     The loss of a step is that of its batch; each seed's is smoothed first, by a running mean over
     5 % of its logged steps.
@@ -25,18 +25,18 @@ def draw(losses: pd.DataFrame, names: Names) -> Figure:
     title = "Training loss"
     if losses.empty:
         return panels.nothing(title, "No training was logged.")
-    figure, axes = panels.panels(losses, title, names)
-    lines = panels.line_styles(losses, names)
-    curves = over_seeds(smoothed(losses))
-    for (model, task, variant, rank), curve in groups(curves, POINT):
-        panels.band(axes[model, task], curve["step"], curve, **lines[variant, rank])
-    for panel in axes.values():
-        panel.set_ylabel("Loss")
-    figure.supxlabel("Optimizer step", fontsize="medium")
+    drawn = lines.lines(losses, title, names)
+    for key, curve in groups(over_seeds(smoothed(losses)), POINT):
+        panels.band(drawn.axes[key], curve["step"], curve, **drawn.looks[key])
+    if drawn.apart:
+        # one scale for all, of which the worst start would take most
+        drawn.axes[key].set_yscale("log")
+    drawn.figure.supylabel("Loss", fontsize="medium")
+    drawn.figure.supxlabel("Optimizer step", fontsize="medium")
     seeds = losses.groupby(POINT)["seed"].nunique()
-    labels = [look["label"] for look in lines.values()]
-    panels.legend(figure, labels, panels.seeds_text(seeds, "band: lowest to highest"))
-    return figure
+    spread = panels.seeds_text(seeds, "band: lowest to highest")
+    panels.legend(drawn.figure, drawn.labels, spread)
+    return drawn.figure
 
 
 def smoothed(losses: pd.DataFrame) -> pd.DataFrame:
