@@ -3,7 +3,9 @@
 from typing import TYPE_CHECKING
 
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from analysis import lines, panels, style
 from analysis.names import Names
@@ -29,14 +31,21 @@ def draw(losses: pd.DataFrame, names: Names) -> Figure:
     for key, curve in groups(over_seeds(smoothed(losses)), POINT):
         panels.band(drawn.axes[key], curve["step"], curve, **drawn.looks[key])
     if drawn.apart:
-        # one scale for all, of which the worst start would take most
-        drawn.axes[key].set_yscale("log")
+        _scale(drawn.axes[key])
     drawn.figure.supylabel("Loss", fontsize="medium")
     drawn.figure.supxlabel("Optimizer step", fontsize="medium")
     seeds = losses.groupby(POINT)["seed"].nunique()
     spread = panels.seeds_text(seeds, "band: lowest to highest")
     panels.legend(drawn.figure, drawn.labels, spread)
     return drawn.figure
+
+
+def _scale(shared: Axes) -> None:
+    """A logarithmic scale for all panels, since the worst start would take most of another."""
+    shared.set_yscale("log")
+    shared.yaxis.set_major_locator(LogLocator(subs=(1, 3)))
+    shared.yaxis.set_major_formatter("{x:g}")
+    shared.yaxis.set_minor_formatter(NullFormatter())
 
 
 def smoothed(losses: pd.DataFrame) -> pd.DataFrame:
