@@ -90,13 +90,13 @@ def _small_panels(number: int, title: str) -> tuple[Figure, list[Axes]]:
 
 
 def _looks_of_tasks(tasks: Sequence[tuple[str, str]], names: Names) -> dict[tuple[str, str], Look]:
-    several = len({model for model, _ in tasks}) > 1
+    labels = panels.task_labels(tasks, names)
     return {
-        (model, task): {
+        key: {
             "color": style.FREE[place % len(style.FREE)].color,
             "linestyle": STROKES[place % len(STROKES)],
             "linewidth": 1.2,
-            "label": f"{names.task(task)}, {names.model(model)}" if several else names.task(task),
+            "label": label,
         }
-        for place, (model, task) in enumerate(tasks)
+        for place, (key, label) in enumerate(zip(tasks, labels, strict=True))
     }

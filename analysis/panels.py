@@ -66,11 +66,18 @@ def tasks(table: pd.DataFrame) -> list[tuple[str, str]]:
 
 
 def title_panels(panels: Iterable[Axes], keys: Sequence[tuple[str, str]], names: Names) -> None:
-    """Name each (model, task) above its panel; the model only where there are several."""
+    """Name each (model, task) above its panel, as `task_labels` does."""
+    for axes, label in zip(panels, task_labels(keys, names), strict=True):
+        axes.set_title(label)
+
+
+def task_labels(keys: Sequence[tuple[str, str]], names: Names) -> list[str]:
+    """The label of each (model, task); with the model only where there are several."""
     several = len({model for model, _ in keys}) > 1
-    for axes, (model, task) in zip(panels, keys, strict=True):
-        name = names.task(task)
-        axes.set_title(f"{name}, {names.model(model)}" if several else name)
+    return [
+        f"{names.task(task)}, {names.model(model)}" if several else names.task(task)
+        for model, task in keys
+    ]
 
 
 def new_figure(lines: int, columns: int, title: str) -> Figure:
