@@ -12,7 +12,7 @@ from lorasb.study.cells import Point
 from lorasb.study.rates import EDGES
 from lorasb.study.settings import protocol_of, study_settings
 from lorasb.study.study import Study
-from lorasb.tasks.metrics import LOWER_IS_BETTER
+from lorasb.tasks.checks import LOWER_IS_BETTER
 
 
 def studies_that_predict_with_training() -> list[str]:

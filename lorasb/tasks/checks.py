@@ -11,6 +11,7 @@ from lorasb.errors import UserError
 MOST_GENERATED = 1_000_000  # rows; more of a family would be repetitions
 # of generation tasks, without a reply: of the gold answer, and of all options
 BY_LIKELIHOOD = ("answer_loss", "choice", "choice_norm")
+LOWER_IS_BETTER = {"answer_loss"}
 METRICS_OF_KIND = {
     "generation": {"accuracy_strict", "accuracy_flexible", *BY_LIKELIHOOD},
     "classification": {"accuracy", "matthews", "f1"},

@@ -89,9 +89,6 @@ METRICS: dict[str, type[_Metric]] = {
 }
 
 
-LOWER_IS_BETTER = {"answer_loss"}
-
-
 def compute(
     name: str, predictions: Sequence[Any], references: Sequence[Any], classes: int = 2
 ) -> float:

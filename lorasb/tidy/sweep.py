@@ -7,7 +7,7 @@ import pandas as pd
 from lorasb.errors import UserError
 from lorasb.study.cells import Point
 from lorasb.study.study import Study
-from lorasb.tasks.metrics import LOWER_IS_BETTER
+from lorasb.tasks.checks import LOWER_IS_BETTER
 from lorasb.tidy.tables import whole_scores
 
 POINT = list(Point._fields)
