@@ -6,11 +6,13 @@ tells how far training moved the model on every row.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from lorasb.errors import UserError
@@ -26,6 +28,8 @@ def likelihoods(
     tokenizer: PreTrainedTokenizerBase,
     rows: Sequence[Row],
     batch_size: int,
+    *,
+    progress: bool = False,
 ) -> list[Row]:
     """`answer_loss` of each row and, where it has `options`, each one's log-likelihood by its text.
 
@@ -42,7 +46,8 @@ def likelihoods(
     for index, row in enumerate(rows):
         asked |= dict.fromkeys((index, text) for text in (row["answer"], *row.get("options", ())))
     answers = [(rows[index], text) for index, text in asked]
-    found = dict(zip(asked, _token_values(model, tokenizer, answers, batch_size), strict=True))
+    values = _token_values(model, tokenizer, answers, batch_size, progress)
+    found = dict(zip(asked, values, strict=True))
     return [
         {"answer_loss": -sum(gold) / len(gold)}
         | ({"options": {text: sum(found[index, text][:-1]) for text in options}} if options else {})
@@ -67,6 +72,7 @@ def _token_values(
     tokenizer: PreTrainedTokenizerBase,
     answers: Sequence[Answer],
     batch_size: int,
+    progress: bool,
 ) -> list[list[float]]:
     """Log-likelihoods of the tokens of each answer, the end-of-text token's last."""
     texts = [text for _, text in answers]
@@ -79,7 +85,8 @@ def _token_values(
     order = sorted(range(len(samples)), key=lambda index: -len(samples[index]["input_ids"]))
     collate = Collator(tokenizer)
     found: dict[int, list[float]] = {}
-    for start in range(0, len(order), batch_size):
+    starts = range(0, len(order), batch_size)
+    for start in tqdm(starts, desc="likelihood", file=sys.stderr, disable=not progress):
         chosen = order[start : start + batch_size]
         values = _batch_values(model, collate([samples[index] for index in chosen]))
         found.update(zip(chosen, values, strict=True))

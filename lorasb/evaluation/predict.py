@@ -68,12 +68,13 @@ def predict(
     collate = Collator(tokenizer, side="left" if generates else "right")
     device = next(model.parameters()).device
     asked = _asked(task, rows) if replies else []
+    shown = progress and bool(asked)
     found: dict[int, Row] = {}
     with (
         _evaluating(model),
         # generation takes no generator
         seeded(generator or torch.Generator().manual_seed(0)),
-        tqdm(total=len(asked), desc="predict", file=sys.stderr, disable=not progress) as bar,
+        tqdm(total=len(asked), desc="predict", file=sys.stderr, disable=not shown) as bar,
     ):
         for chosen in _batches(rows, asked, batch_size):
             batch = collate([rows[index] for index in chosen])
@@ -85,9 +86,10 @@ def predict(
                 outputs = _classify(model, batch, part)
             found |= zip(chosen, ({"prediction": output} for output in outputs), strict=True)
             bar.update(len(chosen))
-        more: list[Row] = [{}] * len(rows)
-        if task.by_likelihood:
-            more = likelihoods(model, tokenizer, rows, batch_size)
+    more: list[Row] = [{}] * len(rows)
+    if task.by_likelihood:
+        with _evaluating(model):
+            more = likelihoods(model, tokenizer, rows, batch_size, progress=progress)
     gold = "answer" if generates else "labels"
     return [
         {"item": row["item"], **found.get(index, {}), "label": row[gold], **more[index]}

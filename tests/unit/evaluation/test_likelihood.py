@@ -126,6 +126,14 @@ def test_without_replies_a_row_has_the_likelihoods_alone(monkeypatch):
     assert alone == [{k: v for k, v in row.items() if k != "prediction"} for row in found]
 
 
+def test_a_bar_runs_while_likelihoods_do_and_none_for_replies_not_asked_for(capsys):
+    dataset = Dataset.from_list(rows())
+    predict(tiny_llama(0), word_tokenizer(), task(), dataset, batch_size=2, replies=False)
+    said = capsys.readouterr().err
+    assert "likelihood: 100%" in said
+    assert "predict" not in said
+
+
 @pytest.mark.parametrize(
     ("chosen_by", "asked"),
     [("answer_loss", False), ("choice", False), ("accuracy_strict", True)],
