@@ -65,11 +65,12 @@ def weight_factors_hash(study: Study, model: str) -> str:
 
 
 def point_hash(study: Study, point: Point) -> str:
-    """Changes when training would, at whatever learning rate and seed.
+    """Changes when training would, at whatever learning rate and seed, or what chooses the rate.
 
     A learning rate that was selected under another hash may no longer be the best one.
     """
-    return _hash(_point_key(study, point))
+    metric = study.task_data[point.task].get("selection_metric")
+    return _hash(_point_key(study, point) + (["selection", metric] if metric else []))
 
 
 def cell_hash(study: Study, cell: Cell) -> str:

@@ -17,14 +17,14 @@ STUDY = "config/studies/tiny.yaml"
 CELLS = 7  # base, full, lora, two ranks each of lora-xs and lora-sb
 
 
-def replan(root: Path, file: str, old: str, new: str) -> dict[str, int]:
+def replan(root: Path, file: str, old: str, new: str, *target: str) -> dict[str, int]:
     """The plan after a change to a file; the change is taken back."""
     path = root / file
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new, 1))
     try:
-        return planned(snakemake(root, "--dry-run"))
+        return planned(snakemake(root, *target, "--dry-run"))
     finally:
         path.write_text(text)
 
@@ -129,6 +129,18 @@ def test_sweep_selects_a_rate_for_every_point(finished):
     selected = pd.read_csv(finished / "results/tiny/tables/selected_lr.tsv", sep="\t", dtype=str)
     assert len(selected) == CELLS - 1
     assert set(selected["lr"]) <= {"1e-3", "1e-2"}
+
+
+def test_another_metric_chooses_again_and_trains_nothing(finished, tmp_path):
+    root, task = tmp_path / "project", "config/tasks/sentences.yaml"
+    shutil.copytree(finished, root)
+    path = root / task
+    path.write_text(path.read_text().replace("metrics: [accuracy]", "metrics: [accuracy, f1]"))
+    done = snakemake(root, "sweep")
+    assert done.returncode == 0, done.stdout + done.stderr
+    jobs = replan(root, task, "metrics:", "selection_metric: f1\nmetrics:", "sweep")
+    assert jobs["select_lr"] == 1
+    assert not {"train", "train_and_predict", "score"} & set(jobs)
 
 
 def test_failed_cell_is_a_row_and_the_others_go_on(finished, tmp_path):

@@ -109,5 +109,8 @@ rule select_lr:
         mem_mb=4000,
     params:
         available=AVAILABLE,
+        metrics=lambda wildcards: [
+            task.selection_metric for task in study_of(wildcards).tasks.values()
+        ],
     shell:
         "python -m lorasb select-lr --study {wildcards.study} {params.available} 2> {log}"
