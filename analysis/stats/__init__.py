@@ -10,7 +10,7 @@ from analysis.stats.intervals import (
     score_means,
 )
 from analysis.stats.metrics import bounds, item_score, score
-from analysis.stats.paired import Difference, holm, paired_difference
+from analysis.stats.paired import Difference, holm, paired_difference, paired_differences
 from analysis.stats.resampled import LEVEL, MARGIN, Resampled
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "mean_interval",
     "means",
     "paired_difference",
+    "paired_differences",
     "score",
     "score_interval",
     "score_means",

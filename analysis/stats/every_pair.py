@@ -8,12 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis.stats.metrics import Floats, parts
-from analysis.stats.paired import item_weights
+from analysis.stats.metrics import Floats
 from analysis.stats.resampled import Resampled
+from analysis.stats.runs import Point, Runs
 from analysis.tidy import groups, predicted
-
-Point = tuple[str, int]  # variant, rank
 
 
 @dataclass(frozen=True)
@@ -26,6 +24,11 @@ class Draws:
 
     observed: Floats
     drawn: Floats
+
+    @classmethod
+    def of_runs(cls, runs: Runs, draws: int, rng: np.random.Generator) -> Draws:
+        """Runs of one task, or one evaluation set, under so many draws of its items."""
+        return cls(runs.observed()[None], runs.drawn(draws, rng))
 
     @classmethod
     def of_task(cls, sets: Sequence[Draws]) -> Draws:
@@ -55,31 +58,8 @@ def draw(
         Columns variant, rank, seed, item, metric, prediction, label, correct; every run has the
         same items.
     """
-    metric = str(items["metric"].iloc[0])
-    hits = metric.startswith("accuracy")
-    # a table of predictions holds numbers as text, beside generated answers
-    values = items.assign(value=items["correct" if hits else "prediction"].astype(float))
-    runs = values.pivot(index=["variant", "rank", "seed"], columns="item", values="value")
-    first = items.drop_duplicates("item").set_index("item")["label"].reindex(runs.columns)
-    label = np.ones(len(first)) if hits else first.to_numpy(float)
-    features, value = parts(metric)
-    found = features(runs.to_numpy(float), label)
-    places = {key: place for place, key in enumerate(runs.index)}
-    shape = (len(points), len(seeds))
-    observed, drawn = np.full(shape, np.nan), np.full((draws, *shape), np.nan)
-    scores = value(found.mean(axis=1))
-    under = np.concatenate(
-        [
-            value(np.tensordot(weights, found, axes=(1, 1)))
-            for weights in item_weights(len(label), draws, rng)
-        ]
-    )
-    for place, (variant, rank) in enumerate(points):
-        for column, seed in enumerate(seeds):
-            run = places.get((variant, rank, seed))
-            if run is not None:
-                observed[place, column], drawn[:, place, column] = scores[run], under[:, run]
-    return Draws(observed[None], drawn)
+    runs = Runs.of(items, str(items["metric"].iloc[0]), points, seeds)
+    return Draws.of_runs(runs, draws, rng)
 
 
 def draw_tasks(

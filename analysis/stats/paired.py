@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
-from analysis.stats.metrics import Floats, Value, parts
-from analysis.stats.resampled import Resampled
+from analysis.stats.every_pair import Draws, difference
+from analysis.stats.metrics import Floats
+from analysis.stats.runs import Point, Runs, swaps
 
-_BATCH = 1000  # resamples at a time; bounds the memory to 8 kB an item
+Counts = npt.NDArray[np.int64]
+
 # a p-value of so many permutations that go as far is known well enough
 _HITS = 10
 
@@ -30,23 +33,27 @@ class Difference:
     seeds: int
 
 
-def paired_difference(
-    items_a: pd.DataFrame,
-    items_b: pd.DataFrame,
+def paired_differences(
+    items: pd.DataFrame,
     metric: str,
+    compared: Sequence[tuple[Point, Point]],
     rng: np.random.Generator,
     resamples: int = 9999,
     *,
     permutations: int = 0,
-) -> Difference:
-    """Difference of the seed-averaged scores of two methods on the same items and seeds.
+) -> list[Difference]:
+    """Differences of the seed-averaged scores of methods on the same items and seeds.
+
+    Draws of items, and permutations, are the same for all pairs.
 
     Parameters
     ----------
-    items_a, items_b
-        Columns seed, item, prediction, label, correct. Seeds that only one has are left out.
+    items
+        Columns variant, rank, seed, item, prediction, label, correct.
     metric
         As in `score`; accuracy reads `correct`.
+    compared
+        Pairs of variant and rank, (a, b) for a - b. Seeds that only one of a pair has are left out.
     resamples
         Draws of the bootstrap, and of the permutation test.
     permutations
@@ -55,9 +62,8 @@ def paired_difference(
 
     Returns
     -------
-    The 95 % interval (`Resampled.interval`) is for other test items and other seeds; draws of items
-    are the same for both methods. With one seed it is for other items only. Without a common seed
-    everything but the counts is NaN.
+    The 95 % interval (`Resampled.interval`) is for other test items and other seeds. With one seed
+    it is for other items only. Without a common seed everything but the counts is NaN.
 
     The p-value is that of a two-sided permutation test that swaps the two methods' predictions of
     an item, for all its seeds together (approximate randomisation, Noreen 1989). It is about these
@@ -66,32 +72,47 @@ def paired_difference(
     Raises
     ------
     ValueError
-        If the two do not have the same items and labels.
+        If the methods do not have the same items and labels.
     """
-    features, value = parts(metric)
-    predictions, label = _aligned(items_a, items_b, metric)
-    _, seeds, items = predictions.shape
-    if not seeds:
-        return Difference(np.nan, np.nan, np.nan, np.nan, np.nan, np.nan, items, 0)
-    pair = features(predictions, label)
-    found = Resampled(
-        _over_items(pair, value, resamples, rng), _difference(value(pair.mean(axis=2)))
+    points = list(dict.fromkeys(point for pair in compared for point in pair))
+    runs = Runs.of(items, metric, points, sorted(items["seed"].unique()))
+    places = [(points.index(a), points.index(b)) for a, b in compared]
+    draws = Draws.of_runs(runs, resamples, rng)
+    found = [difference(draws, a, b) for a, b in places]
+    intervals = [each.interval(rng) for each in found]
+    values = [each.value for each in found]
+    p_values = _p_values(runs, places, values, (resamples, permutations), rng)
+    return [
+        Difference(
+            value=each.value,
+            low=float(low),
+            high=float(high),
+            p_value=float(p_value),
+            detectable=each.detectable(),
+            p_equivalent=each.p_equivalent,
+            items=runs.items,
+            seeds=each.per_seed.size,
+        )
+        for each, (low, high), p_value in zip(found, intervals, p_values, strict=True)
+    ]
+
+
+def paired_difference(
+    items_a: pd.DataFrame,
+    items_b: pd.DataFrame,
+    metric: str,
+    rng: np.random.Generator,
+    resamples: int = 9999,
+) -> Difference:
+    """`paired_differences` of two tables of items, whatever their variants and ranks."""
+    a, b = ("a", 0), ("b", 0)
+    items = pd.concat(
+        [
+            items.assign(variant=variant, rank=rank)
+            for (variant, rank), items in ((a, items_a), (b, items_b))
+        ]
     )
-    low, high = found.interval(rng)
-    drawn, hits = resamples, _hits(pair, value, found.value, resamples, rng)
-    if hits < _HITS and permutations > drawn:
-        hits += _hits(pair, value, found.value, permutations - drawn, rng)
-        drawn = permutations
-    return Difference(
-        value=found.value,
-        low=float(low),
-        high=float(high),
-        p_value=(1 + hits) / (1 + drawn),
-        detectable=found.detectable(),
-        p_equivalent=found.p_equivalent,
-        items=items,
-        seeds=seeds,
-    )
+    return paired_differences(items, metric, [(a, b)], rng, resamples)[0]
 
 
 def holm(p_values: Sequence[float] | Floats) -> Floats:
@@ -103,68 +124,42 @@ def holm(p_values: Sequence[float] | Floats) -> Floats:
     return adjusted
 
 
-def item_weights(items: int, resamples: int, rng: np.random.Generator) -> Iterator[Floats]:
-    """How often each item is drawn with replacement, over their number: (batch, items)."""
-    for start in range(0, resamples, _BATCH):
-        rows = min(_BATCH, resamples - start)
-        flat = rng.integers(items, size=(rows, items)) + items * np.arange(rows)[:, None]
-        counts = np.bincount(flat.ravel(), minlength=rows * items).reshape(rows, items)
-        yield counts / items
-
-
-def _aligned(items_a: pd.DataFrame, items_b: pd.DataFrame, metric: str) -> tuple[Floats, Floats]:
-    """Predictions of both on their common seeds, (2, seeds, items), and labels, (items,)."""
-    seeds = sorted(set(items_a["seed"]) & set(items_b["seed"]))
-    items = items_a["item"].nunique()
-    a, b = (
-        table[table["seed"].isin(seeds)].set_index(["seed", "item"]).sort_index()
-        for table in (items_a, items_b)
-    )
-    if not a.index.equals(b.index) or not a["label"].equals(b["label"]):
-        raise ValueError("paired difference: the two methods were not scored on the same items")
-    hits = metric.startswith("accuracy")
-    column = "correct" if hits else "prediction"
-    values = [table[column].to_numpy(float).reshape(len(seeds), items) for table in (a, b)]
-    label = np.ones(items) if hits else a["label"].to_numpy(float)[:items]
-    return np.stack(values), label
-
-
-def _over_items(pair: Floats, value: Value, resamples: int, rng: np.random.Generator) -> Floats:
-    """Seed-averaged differences under draws of items: (resamples,)."""
-    return np.concatenate(
-        [
-            _difference(value(_weighted(weights, pair))).mean(axis=1)
-            for weights in item_weights(pair.shape[2], resamples, rng)
-        ]
-    )
+def _p_values(
+    runs: Runs,
+    places: list[tuple[int, int]],
+    observed: list[float],
+    numbers: tuple[int, int],
+    rng: np.random.Generator,
+) -> Floats:
+    """Of the permutation test: `numbers` are its draws, and those where hardly any go as far."""
+    few, many = numbers
+    differences = np.array(observed)
+    drawn, hits = np.full(len(places), few), _hits(runs, places, differences, few, rng)
+    rare = np.flatnonzero(hits < _HITS)
+    if rare.size and many > few:
+        left = [places[place] for place in rare]
+        hits[rare] += _hits(runs, left, differences[rare], many - few, rng)
+        drawn[rare] = many
+    return np.where(np.isnan(differences), np.nan, (1 + hits) / (1 + drawn))
 
 
 def _hits(
-    pair: Floats, value: Value, observed: float, resamples: int, rng: np.random.Generator
-) -> int:
-    """How many swaps of the methods on random halves of the items differ as much as observed."""
-    change = (pair[1] - pair[0])[None]
-    means = pair.mean(axis=2)[:, None]
-    hits = 0
-    for swap in _swaps(pair.shape[2], resamples, rng):
-        moved = _weighted(swap, change)[0]
-        swapped = np.stack([means[0] + moved, means[1] - moved])
-        differences = _difference(value(swapped)).mean(axis=1)
-        # equal differences must count as equal in spite of the order of their sums
-        hits += int(np.count_nonzero(np.abs(differences) >= abs(observed) - 1e-12))
+    runs: Runs,
+    places: list[tuple[int, int]],
+    observed: Floats,
+    draws: int,
+    rng: np.random.Generator,
+) -> Counts:
+    """How many swaps of two methods on random halves of the items differ as much as observed."""
+    means = runs.features.mean(axis=2)
+    hits = np.zeros(len(places), dtype=np.int64)
+    for swap in swaps(runs.items, draws, rng):
+        moved = runs.weighted(swap)
+        for place, (a, b) in enumerate(places):
+            both = runs.there[a] & runs.there[b]
+            change = moved[:, b, both] - moved[:, a, both]
+            found = runs.value(means[a, both] + change) - runs.value(means[b, both] - change)
+            # equal differences must count as equal in spite of the order of their sums
+            far = np.abs(found.sum(axis=1)) >= both.sum() * (abs(observed[place]) - 1e-12)
+            hits[place] += np.count_nonzero(far)
     return hits
-
-
-def _difference(pair: Floats) -> Floats:
-    return np.asarray(pair[0] - pair[1])
-
-
-def _swaps(items: int, resamples: int, rng: np.random.Generator) -> Iterator[Floats]:
-    """Which items swap the methods, over their number: (batch, items)."""
-    for start in range(0, resamples, _BATCH):
-        yield rng.integers(2, size=(min(_BATCH, resamples - start), items)) / items
-
-
-def _weighted(weights: Floats, features: Floats) -> Floats:
-    """Sums over items: (draws, items) and (pair, seeds, items, k) to (pair, draws, seeds, k)."""
-    return np.moveaxis(np.tensordot(weights, features, axes=(1, 2)), 0, 1)

@@ -10,6 +10,7 @@ import pandas as pd
 from analysis import edges, formats, stats, versions
 from analysis.names import Names
 from analysis.stats.every_pair import Draws, difference, draw_tasks
+from analysis.stats.runs import Point
 from analysis.tidy import MEAN, POINT, groups, predicted, read, rows
 
 if TYPE_CHECKING:
@@ -17,9 +18,9 @@ if TYPE_CHECKING:
 
 FULL, LORA = "full", "lora"  # what every method is compared with
 UNKNOWN = "cannot be told"
-# permutations for each comparison of a family, so that Holm's adjustment leaves p-values room below
-# 0.05: the least is 0.01 after it
-PERMUTATIONS = 100
+# permutations for each comparison of a family: where the adjusted p-value is near 0.05 some fifty
+# go as far, so that chance decides few verdicts; the least adjusted one is 0.001
+PERMUTATIONS = 1000
 MARGIN = f"{100 * stats.MARGIN:g} point"
 SAME = f"the same within {MARGIN}"
 ITEMS = [*POINT, "metric", "seed", "item", "prediction", "label", "correct"]
@@ -43,8 +44,6 @@ COLUMNS = [
     *("value", "low", "high", "low_tasks", "high_tasks", "p_value", "p_holm"),
     *("detectable", "p_equivalent", "items", "seeds"),
 ]
-
-Point = tuple[str, int]  # variant, rank
 
 
 def pairs(scores: dict[Point, float], names: Names) -> Iterator[tuple[Point, Point]]:
@@ -80,7 +79,7 @@ def pairs(scores: dict[Point, float], names: Names) -> Iterator[tuple[Point, Poi
 def paired_differences(
     items: pd.DataFrame, names: Names, rng: np.random.Generator, resamples: int = 9999
 ) -> pd.DataFrame:
-    """One row a comparison; see `pairs` and `analysis.stats.paired_difference`.
+    """One row a comparison; see `pairs` and `analysis.stats.paired_differences`.
 
     Evaluation sets of a task are compared one by one. Task `mean` is the mean over the tasks of a
     model that has several, with an interval for other tasks (`low_tasks`, `high_tasks`). `p_holm`
@@ -115,16 +114,16 @@ def comparisons(
     sets: int,
 ) -> Iterator[dict[str, Any]]:
     """The compared pairs of one task, or of one of its `sets`, with `analysis.stats.Difference`."""
-    points: dict[Point, pd.DataFrame] = dict(groups(items, ["variant", "rank"]))
-    scores = {point: seed_mean(group, metric) for point, group in points.items()}
+    scores = {
+        point: seed_mean(group, metric) for point, group in groups(items, ["variant", "rank"])
+    }
     compared = list(pairs(scores, names))
     permutations = PERMUTATIONS * sets * len(compared)
-    for a, b in compared:
-        items_a, items_b = points[a], points[b]
-        found = stats.paired_difference(
-            items_a, items_b, metric, rng, resamples, permutations=permutations
-        )
-        yield _sides(a, b) | vars(found)
+    found = stats.paired_differences(
+        items, metric, compared, rng, resamples, permutations=permutations
+    )
+    for (a, b), one in zip(compared, found, strict=True):
+        yield _sides(a, b) | vars(one)
 
 
 def mean_comparisons(

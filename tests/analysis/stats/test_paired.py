@@ -76,22 +76,6 @@ class TestPairedDifference:
         found = stats.paired_difference(right, wrong, "accuracy", np.random.default_rng(0), 99)
         assert found.p_value == 0.01
 
-    def test_more_permutations_are_drawn_only_where_hardly_any_goes_as_far(self):
-        label = np.ones(60)
-        right, wrong = (items_table(np.full((2, 60), value), label) for value in (1, 0))
-        rng = np.random.default_rng
-        found = stats.paired_difference(right, wrong, "accuracy", rng(0), 99, permutations=999)
-        assert found.p_value == 0.001
-        same = stats.paired_difference(right, right, "accuracy", rng(0), 99, permutations=999)
-        assert same.p_value == 1  # of 99
-        _, a, b = classifiers(rng(7), seeds=1, items=60)
-        tables = items_table(a, label), items_table(b, label)
-        some, more = (
-            stats.paired_difference(*tables, "accuracy", rng(0), 99, permutations=number)
-            for number in (0, 999)
-        )
-        assert some == more
-
     def test_bootstrap_over_seeds_is_widened_for_their_number(self):
         # one seed of three is right on every item, the others on none: items do not matter
         label, hits = np.ones(20), np.repeat([[1.0], [0.0], [0.0]], 20, axis=1)
@@ -233,6 +217,71 @@ class TestPairedDifference:
             stats.paired_difference(
                 items_table(a, label), other[other["item"] > 0], "f1", np.random.default_rng(0)
             )
+
+
+class TestPairedDifferences:
+    """Many pairs at once: `a` has one seed less than `b` and `c`."""
+
+    PAIRS = ((("a", 1), ("b", 1)), (("b", 1), ("c", 1)))
+
+    @staticmethod
+    def made() -> dict[str, pd.DataFrame]:
+        rng = np.random.default_rng(20)
+        label, *answers = classifiers(rng, seeds=3, items=90, accuracies=(0.8, 0.7, 0.75))
+        tables = [items_table(each, label) for each in answers]
+        tables[0] = tables[0][tables[0]["seed"] != 1]
+        named = zip("abc", tables, strict=True)
+        return {name: table.assign(variant=name, rank=1) for name, table in named}
+
+    @pytest.mark.parametrize("metric", ["accuracy", "f1", "matthews", "spearman"])
+    def test_each_is_that_of_the_pair_alone(self, metric):
+        tables = self.made()
+        found = stats.paired_differences(
+            pd.concat(tables.values()), metric, self.PAIRS, np.random.default_rng(0), 4000
+        )
+        for ((a, _), (b, _)), one in zip(self.PAIRS, found, strict=True):
+            rng = np.random.default_rng(1)
+            alone = stats.paired_difference(tables[a], tables[b], metric, rng, 4000)
+            assert one.value == pytest.approx(alone.value, abs=1e-12)
+            assert (one.items, one.seeds) == (alone.items, alone.seeds)
+            # three standard errors: of a 2.5 % quantile, 0.042 of the spread, and of a share, both
+            # of 4000 draws, and of two
+            near = 3 * 0.042 * math.sqrt(2) * (alone.high - alone.low) / 4
+            assert (one.low, one.high) == pytest.approx((alone.low, alone.high), abs=near)
+            off = 3 * math.sqrt(2 * alone.p_value * (1 - alone.p_value) / 4000)
+            assert one.p_value == pytest.approx(alone.p_value, abs=off)
+
+    def test_more_permutations_are_drawn_only_where_hardly_any_goes_as_far(self):
+        label, some, other = classifiers(np.random.default_rng(7), seeds=2, items=60)
+        answers = {"right": label, "wrong": 1 - label, "some": some, "other": other}
+        items = pd.concat(
+            items_table(np.broadcast_to(each, (2, 60)), label).assign(variant=name, rank=1)
+            for name, each in answers.items()
+        )
+        pairs = [(("right", 1), ("wrong", 1)), (("some", 1), ("other", 1))]
+        (least, few), (lower, same) = (
+            [
+                found.p_value
+                for found in stats.paired_differences(
+                    items, "accuracy", pairs, np.random.default_rng(0), 99, permutations=number
+                )
+            ]
+            for number in (0, 999)
+        )
+        assert (least, lower) == (0.01, 0.001)
+        assert 0.1 < few < 1
+        assert few == same
+
+    def test_without_a_pair_there_is_nothing(self):
+        items = pd.concat(self.made().values())
+        assert stats.paired_differences(items, "f1", [], np.random.default_rng(0), 10) == []
+
+    def test_other_labels_are_refused(self):
+        tables = self.made()
+        tables["c"] = tables["c"].assign(label=1 - tables["c"]["label"])
+        items = pd.concat(tables.values())
+        with pytest.raises(ValueError, match="same items"):
+            stats.paired_differences(items, "accuracy", self.PAIRS, np.random.default_rng(0), 10)
 
 
 class TestHolm:
