@@ -253,13 +253,14 @@ class TestPairedDifferences:
 
     def test_more_permutations_are_drawn_only_where_hardly_any_goes_as_far(self):
         label, some, other = classifiers(np.random.default_rng(7), seeds=2, items=60)
-        answers = {"right": label, "wrong": 1 - label, "some": some, "other": other}
+        answers = {"right": label, "wrong": 1 - label, "some": some, "other": other, "twin": label}
         items = pd.concat(
             items_table(np.broadcast_to(each, (2, 60)), label).assign(variant=name, rank=1)
             for name, each in answers.items()
         )
-        pairs = [(("right", 1), ("wrong", 1)), (("some", 1), ("other", 1))]
-        (least, few), (lower, same) = (
+        pairs = [(("right", 1), (name, 1)) for name in ("wrong", "twin")]
+        pairs.append((("some", 1), ("other", 1)))
+        (least, twins, few), (lower, still, same) = (
             [
                 found.p_value
                 for found in stats.paired_differences(
@@ -269,6 +270,7 @@ class TestPairedDifferences:
             for number in (0, 999)
         )
         assert (least, lower) == (0.01, 0.001)
+        assert twins == still == 1
         assert 0.1 < few < 1
         assert few == same
 
