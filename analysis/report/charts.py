@@ -124,6 +124,7 @@ def learning_rates(table: pd.DataFrame, order: list[str]) -> SPEC:
     base = alt.Chart(table)
     x = alt.X("lr:Q", title=None, scale=alt.Scale(type="log", nice=False, padding=8))
     x = x.axis(tickCount=3, labelExpr="format(datum.value, '.0e')", labelOverlap=True, grid=False)
+    # room for the rings: one that leaves its panel moves the panel's title
     y = alt.Y("mean:Q", title=None, scale=alt.Scale(zero=False, padding=8))
     y = y.axis(tickCount=4)
     tasks = alt.Scale(domain=list(dict.fromkeys(table["task"])))
