@@ -69,8 +69,8 @@ def point_hash(study: Study, point: Point) -> str:
 
     A learning rate that was selected under another hash may no longer be the best one.
     """
-    metric = study.task_data[point.task].get("selection_metric")
-    return _hash(_point_key(study, point) + (["selection", metric] if metric else []))
+    metric = study.tasks[point.task].selection_metric
+    return _hash([*_point_key(study, point), "selection", metric])
 
 
 def cell_hash(study: Study, cell: Cell) -> str:

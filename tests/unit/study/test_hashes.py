@@ -329,6 +329,7 @@ def selected(project):
         ("config/tasks/_glue.yaml", "data_version: 1", "data_version: 2", {"mrpc", "stsb"}),
         ("config/tasks/_glue.yaml", "score_version: 1", "score_version: 2", set()),
         ("config/tasks/mrpc.yaml", "label: MRPC", "label: MRPC\nselection_metric: f1", {"mrpc"}),
+        ("config/tasks/mrpc.yaml", "label: MRPC", "label: MRPC\nprimary: f1", {"mrpc"}),
     ],
 )
 def test_rates_chosen_under_other_settings_are_stale(selected, file, old, new, stale):
