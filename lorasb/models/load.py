@@ -125,7 +125,8 @@ def _base_config(spec: ModelSpec, source: str, kind: Kind, num_labels: int) -> P
         _check_folder(spec)
         _check_object(Path(source) / "config.json")
     with reading(source, "config.json"):
-        config = AutoConfig.from_pretrained(source, **_options(spec))
+        options = _options(spec) | {"attn_implementation": spec.attention}
+        config = AutoConfig.from_pretrained(source, **options)
     if kind == "generation" and config.is_encoder_decoder:
         raise UserError(
             f"{source}: a sequence-to-sequence model ({config.model_type}); generation tasks need "

@@ -53,6 +53,7 @@ class ModelSpec:
     task_head: Sequence[str]
     pickled_weights: bool = False
     package: Package | None = None
+    attention: str | None = None
 
     @classmethod
     def load(cls, name: str) -> ModelSpec:

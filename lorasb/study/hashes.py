@@ -215,7 +215,7 @@ def _gradient_key(study: Study, model: str, task: str, samples: int) -> list[Any
 
 
 def _model_key(model: ModelSpec) -> Data:
-    later = {"package"} if model.package is None else set()
+    later = {name for name in ("package", "attention") if getattr(model, name) is None}
     return _without(asdict(model), {"label", "pickled_weights"} | later)
 
 

@@ -125,6 +125,18 @@ def test_dtype_is_that_of_the_description(folder: Path) -> None:
     assert {value.dtype for value in model.parameters()} == {torch.bfloat16}
 
 
+@pytest.mark.parametrize(("named", "found"), [(None, "sdpa"), ("sdpa", "sdpa"), ("eager", "eager")])
+def test_attention_is_that_of_the_description(folder: Path, named: str, found: str) -> None:
+    spec = spec_for(folder, attention=named)
+    model = load_model(spec, kind="generation", num_labels=1, generator=seeded(0))
+    without = skeleton(spec, kind="generation", num_labels=1)
+    assert {one.config._attn_implementation for one in (model, without)} == {found}
+    tokens = torch.tensor([[2, 3, 4], [0, 0, 5]])
+    mask = tokens != 0
+    mine, plain = (m(tokens, attention_mask=mask).logits[mask] for m in (model, small_llama()))
+    torch.testing.assert_close(mine, plain)
+
+
 def test_head_depends_on_the_generator_and_on_nothing_else(folder: Path) -> None:
     torch.manual_seed(1)
     first = head_of(folder, seed=7)

@@ -83,6 +83,7 @@ def point_hash(**names) -> str:
         ("config/tasks/world.yaml", "data_version: 2", "data_version: 3"),
         ("config/defaults.yaml", "samples: 64", "samples: 32"),
         ("config/models/quickstart-llama.yaml", "q_proj, ", ""),
+        ("config/models/quickstart-llama.yaml", "dtype:", "attention: eager\ndtype:"),
     ],
 )
 def test_hash_changes_with_what_training_depends_on(project, file, old, new):
