@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 SNAPSHOTS = 2
 # Settings that came later: with these values they are left out of a hash, so that none changed
 LATER: dict[str, Data] = {
+    "model": {"package": None, "attention": None},
     "training": {"head_learning_rate": None, "logits": "all"},
     "factors": {"svd": "converged"},
     "start": {"learning_rate": "first-step"},
@@ -215,15 +216,17 @@ def _gradient_key(study: Study, model: str, task: str, samples: int) -> list[Any
 
 
 def _model_key(model: ModelSpec) -> Data:
-    later = {name for name in ("package", "attention") if getattr(model, name) is None}
-    return _without(asdict(model), {"label", "pickled_weights"} | later)
+    return _without_later("model", _without(asdict(model), {"label", "pickled_weights"}))
 
 
 def _settings(study: Study, task: str, section: str) -> Data:
     """A section of the settings as it is hashed."""
+    return _without_later(section, study.settings(task)[section])
+
+
+def _without_later(section: str, data: Data) -> Data:
     later = LATER.get(section, {})
-    settings = study.settings(task)[section]
-    return {key: value for key, value in settings.items() if later.get(key, ...) != value}
+    return {key: value for key, value in data.items() if later.get(key, ...) != value}
 
 
 def _without(data: Data, keys: set[str]) -> Data:
