@@ -27,7 +27,7 @@ SNAPSHOTS = 2
 # Settings that came later: with these values they are left out of a hash, so that none changed
 LATER: dict[str, Data] = {
     "model": {"package": None, "attention": None},
-    "training": {"head_learning_rate": None, "logits": "all"},
+    "training": {"head_learning_rate": None, "logits": "all", "compile": False},
     "factors": {"svd": "converged"},
     "start": {"learning_rate": "first-step"},
     "prediction": {"epoch": "last"},

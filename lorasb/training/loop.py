@@ -7,6 +7,7 @@ same bytes as one that was never killed.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ from lorasb.models.label_logits import at_labels
 from lorasb.models.layers import head_parameters
 from lorasb.training.callbacks import Keeper, Progress, StopOnNan
 from lorasb.training.checkpoints import last_checkpoint, restore_hooks
+from lorasb.training.compiled import compiled_blocks
 from lorasb.training.rates import give_own_rate
 from lorasb.training.run import MARKER, Clock, Outcome, Plan
 from lorasb.training.schedule import warmup_steps
@@ -44,7 +46,8 @@ def train(
     Raises
     ------
     UserError
-        If the loss or the gradient stops being finite; names the step.
+        If the loss or the gradient stops being finite; names the step. If the model is to be
+        compiled and cannot be.
     """
     if not any(parameter.requires_grad for parameter in model.parameters()):
         return Outcome()
@@ -71,7 +74,8 @@ def train(
         trainer.add_callback(Progress)
     if resume:
         restore_hooks(resume, hooks, next(model.parameters()).device)
-    trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    with compiled_blocks(model) if plan.settings["compile"] else nullcontext():
+        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     log = [
         {key: entry[key] for key in ("step", "loss", "learning_rate", "grad_norm") if key in entry}
         for entry in trainer.state.log_history

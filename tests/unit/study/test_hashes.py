@@ -383,13 +383,18 @@ def test_what_was_trained_in_bfloat16_once_runs_again(project, dtype, model, tas
     assert found == expected
 
 
-def test_a_heads_own_rate_is_part_of_a_cell(project):
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("head_learning_rate: null", 'head_learning_rate: "1e-3"'),
+        ("compile: false", "compile: true"),
+    ],
+)
+def test_a_training_setting_that_came_later_is_part_of_a_cell(project, before, after):
     def found() -> str:
         (cell, *_) = Study(SMOKE).cells
         return hashes.point_hash(Study(SMOKE), cell.point)
 
-    before = found()
-    changed(
-        project, "config/defaults.yaml", "head_learning_rate: null", 'head_learning_rate: "1e-3"'
-    )
-    assert found() != before
+    old = found()
+    changed(project, "config/defaults.yaml", before, after)
+    assert found() != old

@@ -29,6 +29,7 @@ SETTINGS = {
     "max_grad_norm": 1.0,
     "logits": "all",
     "precision": "float32",
+    "compile": False,
     "checkpoint_steps": 4,
 }
 STEPS = 10
