@@ -7,7 +7,7 @@ tells how far training moved the model on every row.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from transformers import PreTrainedTokenizerBase
 
 from lorasb.errors import UserError
 from lorasb.models.label_logits import IGNORED, SHIFTED, at_labels
+from lorasb.models.spec import LOGITS_AT_ONCE
 from lorasb.tasks.collate import Collator
 from lorasb.tasks.task import Row
 
@@ -81,16 +82,28 @@ def _token_values(
         _sample(row["input_ids"], [*ids, tokenizer.eos_token_id])
         for (row, _), ids in zip(answers, encoded, strict=True)
     ]
-    # rows of similar length together, the longest first: too large a batch fails at once
-    order = sorted(range(len(samples)), key=lambda index: -len(samples[index]["input_ids"]))
+    lengths = [len(sample["input_ids"]) for sample in samples]
+    config: Any = model.config
+    batches = list(_batches(lengths, batch_size, config.get_text_config().vocab_size))
     collate = Collator(tokenizer)
     found: dict[int, list[float]] = {}
-    starts = range(0, len(order), batch_size)
-    for start in tqdm(starts, desc="likelihood", file=sys.stderr, disable=not progress):
-        chosen = order[start : start + batch_size]
+    for chosen in tqdm(batches, desc="likelihood", file=sys.stderr, disable=not progress):
         values = _batch_values(model, collate([samples[index] for index in chosen]))
         found.update(zip(chosen, values, strict=True))
     return [found[index] for index in range(len(samples))]
+
+
+def _batches(lengths: list[int], batch_size: int, vocabulary: int) -> Iterator[list[int]]:
+    """Numbers of samples of similar length: `batch_size`, or as many as memory has logits for.
+
+    The longest come first: too large a batch fails at once.
+    """
+    order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
+    while order:
+        fitting = LOGITS_AT_ONCE // (lengths[order[0]] * vocabulary)
+        rows = max(1, min(batch_size, fitting))
+        yield order[:rows]
+        order = order[rows:]
 
 
 def _sample(prompt: list[int], answer: list[int]) -> Row:

@@ -18,6 +18,8 @@ Kind = Literal["generation", "classification", "regression"]
 
 DTYPES = ("float32", "bfloat16")
 FLOAT32_BYTES = 4
+# numbers, of the logits of a pass that keeps none for backward: 1 GB in float32
+LOGITS_AT_ONCE = 2**28
 
 
 @dataclass(frozen=True)

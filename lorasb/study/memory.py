@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from lorasb.methods.counts import Counts, Shapes
 from lorasb.methods.method import NEEDS_GRADIENT, Method
-from lorasb.models.spec import FLOAT32_BYTES
+from lorasb.models.spec import FLOAT32_BYTES, LOGITS_AT_ONCE
 from lorasb.study.cells import Cell
 from lorasb.study.counts import adapted_shapes, cell_counts, of_shape
 from lorasb.study.study import Study
@@ -213,13 +213,19 @@ def train(study: Study, cell: Cell) -> Memory:
 
 
 def predict(study: Study, cell: Cell) -> Memory:
-    """Weights and one batch: keys and values of prompt and answer, and one layer's activations."""
+    """Weights and one batch: keys and values of prompt and answer, and one layer's activations.
+
+    Where answers are given, also logits at all their tokens.
+    """
     found, counts, method = _cell(study, cell)
     settings, task = study.settings(cell.task), study.tasks[cell.task]
     held = _bytes_held(study, cell)
     rows, length = settings["prediction"]["batch_size"], settings["training"]["max_length"]
     device = _model(study, cell) + rows * found.classes * (held + FLOAT32_BYTES)
     device += found.kept(rows, length) * max(held, KEPT_IN_16_BITS)
+    if task.by_likelihood:
+        row = length * found.classes
+        device += min(rows * row, max(row, LOGITS_AT_ONCE)) * LOSS_BYTES
     parts = (task, *task.sets.values())
     if news := [part.max_new_tokens for part in parts if isinstance(part, GenerationTask)]:
         device += rows * (length + max(news)) * found.layers * found.cached * held

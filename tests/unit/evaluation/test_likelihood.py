@@ -11,6 +11,7 @@ import torch
 from datasets import Dataset
 
 from lorasb.errors import UserError
+from lorasb.evaluation import likelihood
 from lorasb.evaluation.likelihood import choices, likelihoods
 from lorasb.evaluation.predict import predict
 from lorasb.evaluation.score import score_cells, score_rows
@@ -19,7 +20,7 @@ from lorasb.tasks.prepare import write_prepared
 from lorasb.tasks.task import GenerationTask, Task
 from lorasb.tidy.sweep import select_rates
 from tests.unit.text import GENERATED, SET, word_tokenizer
-from tests.unit.tiny import sequences, tiny_llama
+from tests.unit.tiny import VOCABULARY, sequences, tiny_llama
 
 LENGTHS = [3, 9, 1, 6]
 GOLD = ["one plus two", "is", "two", "one is two plus"]
@@ -83,6 +84,25 @@ def test_loss_and_options_are_those_of_full_passes_one_by_one(batch_size):
         for text, value in values["options"].items():
             # the end of the text is no part of an option, as in lm-evaluation-harness
             assert value == pytest.approx(sum(slow(row["input_ids"], text)[:-1]), **ROUNDING)
+
+
+def test_fewer_rows_make_a_batch_where_their_logits_would_be_too_many(monkeypatch):
+    model, sizes = tiny_llama(0), []
+    model.register_forward_pre_hook(
+        lambda module, inputs, named: sizes.append(tuple(named["input_ids"].shape)),
+        with_kwargs=True,
+    )
+    with torch.no_grad():
+        expected = likelihoods(model, word_tokenizer(), rows(), 100)
+        (whole,) = sizes
+        sizes.clear()
+        monkeypatch.setattr(likelihood, "LOGITS_AT_ONCE", 3 * whole[1] * VOCABULARY)
+        found = likelihoods(model, word_tokenizer(), rows(), 100)
+    assert sizes[0] == (3, whole[1])
+    assert all(count * length <= 3 * whole[1] for count, length in sizes)
+    for one, other in zip(found, expected, strict=True):
+        assert one["answer_loss"] == pytest.approx(other["answer_loss"], **ROUNDING)
+        assert one["options"] == pytest.approx(other["options"], **ROUNDING)
 
 
 def test_the_loss_is_what_training_minimises():

@@ -22,6 +22,7 @@ from transformers import (
 from lorasb.study import memory
 from lorasb.study.memory import Memory, Size
 from lorasb.study.study import Study
+from tests.unit.study.test_study import changed
 
 ROWS, LENGTH = 4, 64
 SIZES: dict[str, Any] = {
@@ -190,6 +191,20 @@ def test_memory_follows_the_settings(project, form, variant, changes, grows):
     before = of(form, write(project, training={"max_length": 8}), variant, rank)
     after = of(form, write(project, **changes), variant, rank)
     assert getattr(after, grows) > getattr(before, grows)
+
+
+def test_given_answers_need_logits_at_all_their_tokens(project):
+    def needed(length: int) -> float:
+        settings = {"prediction": {"batch_size": 512}, "training": {"max_length": length}}
+        return of(memory.predict, write(project, **settings), "base").device
+
+    lengths = (16, 2048, 16_384)
+    before = [needed(length) for length in lengths]
+    changed(project, "config/tasks/world.yaml", "accuracy_strict]", "accuracy_strict, answer_loss]")
+    more = [needed(length) - old for length, old in zip(lengths, before, strict=True)]
+    # all rows; as many as stay below 2^28 numbers; one row
+    numbers = [512 * 16 * 32_000, 2**28, 16_384 * 32_000]
+    assert more == [12 * number for number in numbers]
 
 
 def test_predicting_along_training_holds_both(project):
