@@ -11,7 +11,7 @@ from lorasb.records import Inputs, write_record
 from lorasb.study.paths import TABLES
 from lorasb.study.rates import all_chosen, at_an_edge
 from lorasb.study.study import Study
-from lorasb.tidy.sweep import selected_table, sweep_rows
+from lorasb.tidy.sweep import selected_table, sweep_rows, with_kept
 from lorasb.tidy.tables import present, read_scores, score_folders, scores_of
 
 
@@ -30,7 +30,7 @@ def select_lr(study: str, *, available: bool = False) -> None:
     sweep = sweep_rows(found, scores_of(found, done, read_scores(cells, "selection")))
     selected = selected_table(sweep, found)
     tables = Path(TABLES.format(study=study))
-    write_csv(tables / "sweep.csv", sweep)
+    write_csv(tables / "sweep.csv", with_kept(found, sweep, inputs))
     write_csv(tables / "selected_lr.tsv", selected, sep="\t", float_format="%.4f")
     files = tables / "sweep.csv", tables / "selected_lr.tsv"
     write_record(tables / "select_lr.record.json", files, inputs)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pandas as pd
 
 from lorasb.errors import UserError
-from lorasb.study.cells import Point
+from lorasb.records import Inputs, sha256
+from lorasb.study.cells import COLUMNS, Point
+from lorasb.study.paths import RELEASED
+from lorasb.study.read import path_of_table, read_table
 from lorasb.study.study import Study
 from lorasb.tasks.checks import LOWER_IS_BETTER
-from lorasb.tidy.tables import whole_scores
+from lorasb.tidy.tables import in_order, of_cells, whole_scores
 
 POINT = list(Point._fields)
+OUTCOME = ["metric", "score", "status"]
 
 
 def sweep_rows(study: Study, scores: pd.DataFrame) -> pd.DataFrame:
@@ -22,6 +28,31 @@ def sweep_rows(study: Study, scores: pd.DataFrame) -> pd.DataFrame:
         status = "ok" if score is not None else "failed"
         rows.append({**cell.columns, "metric": metric, "score": score, "status": status})
     return pd.DataFrame(rows)
+
+
+def with_kept(study: Study, sweep: pd.DataFrame, inputs: Inputs) -> pd.DataFrame:
+    """A sweep's rows, and those that the study's release has of the points that it left out.
+
+    Of those alone whose committed rate came of the released rows, by its score.
+    """
+    folder = Path(RELEASED.format(study=study.name))
+    path = path_of_table(folder, "sweep")
+    if not path.exists():
+        return sweep
+    inputs.note(f"the released {path}", sha256(path))
+    released = read_table(folder, "sweep", [*COLUMNS, *OUTCOME])
+    came_of = {
+        (*(row[name] for name in POINT), row["lr"], f"{row['score']:.4f}")
+        for row in select_rates(released).to_dict("records")
+    }
+    left = set(study.points_to_sweep)
+    kept = {
+        point
+        for point, row in study.committed_rates.items()
+        if point not in left and (*point, row["lr"], row["score"]) in came_of
+    }
+    rows = of_cells((cell for cell in study.sweep_cells if cell.point in kept), released)
+    return in_order(study.sweep_cells, pd.concat([sweep, rows], ignore_index=True))
 
 
 def select_rates(sweep: pd.DataFrame) -> pd.DataFrame:

@@ -1,11 +1,16 @@
+import re
+import shutil
+
 import pandas as pd
 import pytest
 
 from lorasb.errors import UserError
+from lorasb.records import Inputs
 from lorasb.study.cells import Point
 from lorasb.study.rates import read_selected_rates, selected_rates_path
 from lorasb.study.study import Study
-from lorasb.tidy.sweep import POINT, select_rates, selected_table
+from lorasb.tidy.sweep import POINT, select_rates, selected_table, with_kept
+from tests.conftest import ROOT
 
 
 def sweep(scores: dict[str, list[float | None]]) -> pd.DataFrame:
@@ -62,6 +67,7 @@ def test_no_usable_rate_is_an_error():
 
 
 QUICKSTART = Point("quickstart-llama", "world", "lora", 8)
+FULL = Point("quickstart-llama", "arithmetic", "full", 0)
 
 
 def test_rates_that_were_not_chosen_anew_keep_their_rows_and_places(project):
@@ -92,3 +98,33 @@ def test_what_the_sweep_writes_is_read_as_chosen(project):
         p for p in study.points if p.variant == "base"
     }
     assert Study("quickstart").points_to_sweep == []
+
+
+def test_points_left_out_keep_the_rows_that_the_release_has_of_them(project):
+    folder = "results/published/quickstart"
+    shutil.copytree(ROOT / folder, project / folder)
+    released = pd.read_csv(project / folder / "tables/sweep.csv", dtype={"lr": str})
+    path = project / selected_rates_path("quickstart")
+    # one point is swept anew, and another's committed rate came of another sweep
+    lines = re.sub(r"(\tworld\tlora\t8\t.*\t)[0-9a-f]{16}\t", r"\1other\t", path.read_text())
+    path.write_text(
+        lines.replace("\tarithmetic\tfull\t0\t2e-3\t0.7600", "\tarithmetic\tfull\t0\t2e-3\t0.7700")
+    )
+
+    study, inputs = Study("quickstart"), Inputs()
+    assert study.points_to_sweep == [QUICKSTART]
+    swept, other = (of_point(released, *point) for point in [QUICKSTART, FULL])
+    own = released[swept].assign(score=0.5)
+    found = with_kept(study, own, inputs)
+    expected = released.assign(score=released["score"].mask(swept, 0.5))[~other]
+    pd.testing.assert_frame_equal(found.reset_index(drop=True), expected.reset_index(drop=True))
+    assert f"the released {folder}/tables/sweep.csv" in inputs.hashes
+
+
+def of_point(table: pd.DataFrame, *point: object) -> pd.Series:
+    return (table[POINT] == point).all(axis="columns")
+
+
+def test_without_a_release_a_sweep_has_its_own_rows_alone(project):
+    own = sweep({"1e-3": [0.9]})
+    assert with_kept(Study("quickstart"), own, Inputs()) is own
