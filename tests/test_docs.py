@@ -8,6 +8,7 @@ import json
 import re
 import subprocess
 import sys
+from itertools import permutations
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
@@ -134,9 +135,11 @@ def test_scores_are_those_that_were_published(page: str) -> None:
     rows = score_rows(ROOT / page)
     assert len(rows) >= 4
     for method, scores in rows:
+        own = [known for name, known in published if name == method]
+        # the columns of a row may be of two studies
         assert any(
-            method == name and scores == [score for score in known if score in scores]
-            for name, known in published
+            scores == [score for known in studies for score in known if score in scores]
+            for studies in [*permutations(own, 1), *permutations(own, 2)]
         ), f"{method}: {scores}"
 
 
