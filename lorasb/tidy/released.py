@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pandas as pd
 
 from lorasb.records import Inputs, sha256
+from lorasb.study.cells import Cell
 from lorasb.study.read import path_of_table, read_table
 from lorasb.study.released import released_tables
 from lorasb.study.study import Study
@@ -23,9 +26,14 @@ def with_released(study: Study, name: str, own: pd.DataFrame, inputs: Inputs) ->
     inputs.note(f"the released {path}", sha256(path))
     if "study" in taken:
         taken = taken.assign(study=study.name)
+    return joined(study.cells, own, taken)
+
+
+def joined(cells: Iterable[Cell], own: pd.DataFrame, taken: pd.DataFrame) -> pd.DataFrame:
+    """The rows of both tables in the order of the cells."""
     # a part without rows would take the columns' types from the other
     parts = [part for part in (own, taken) if len(part)] or [own]
-    return in_order(study.cells, pd.concat(parts, ignore_index=True))
+    return in_order(cells, pd.concat(parts, ignore_index=True))
 
 
 def released_rows(study: Study, name: str) -> pd.DataFrame:

@@ -13,7 +13,8 @@ from lorasb.study.paths import RELEASED
 from lorasb.study.read import path_of_table, read_table
 from lorasb.study.study import Study
 from lorasb.tasks.checks import LOWER_IS_BETTER
-from lorasb.tidy.tables import in_order, of_cells, whole_scores
+from lorasb.tidy.released import joined
+from lorasb.tidy.tables import of_cells, whole_scores
 
 POINT = list(Point._fields)
 OUTCOME = ["metric", "score", "status"]
@@ -52,7 +53,7 @@ def with_kept(study: Study, sweep: pd.DataFrame, inputs: Inputs) -> pd.DataFrame
         if point not in left and (*point, row["lr"], row["score"]) in came_of
     }
     rows = of_cells((cell for cell in study.sweep_cells if cell.point in kept), released)
-    return in_order(study.sweep_cells, pd.concat([sweep, rows], ignore_index=True))
+    return joined(study.sweep_cells, sweep, rows)
 
 
 def select_rates(sweep: pd.DataFrame) -> pd.DataFrame:
