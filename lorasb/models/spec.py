@@ -18,8 +18,9 @@ Kind = Literal["generation", "classification", "regression"]
 
 DTYPES = ("float32", "bfloat16")
 FLOAT32_BYTES = 4
-# numbers, of the logits of a pass that keeps none for backward: 1 GB in float32
-LOGITS_AT_ONCE = 2**28
+# numbers, of the logits of a pass that keeps none for backward: 0.25 GB in float32. A processor takes
+# longer over larger passes (docs/performance.md).
+LOGITS_AT_ONCE = 2**26
 
 
 @dataclass(frozen=True)

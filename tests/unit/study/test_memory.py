@@ -195,15 +195,15 @@ def test_memory_follows_the_settings(project, form, variant, changes, grows):
 
 def test_given_answers_need_logits_at_all_their_tokens(project):
     def needed(length: int) -> float:
-        settings = {"prediction": {"batch_size": 512}, "training": {"max_length": length}}
+        settings = {"prediction": {"batch_size": 128}, "training": {"max_length": length}}
         return of(memory.predict, write(project, **settings), "base").device
 
     lengths = (16, 2048, 16_384)
     before = [needed(length) for length in lengths]
     changed(project, "config/tasks/world.yaml", "accuracy_strict]", "accuracy_strict, answer_loss]")
     more = [needed(length) - old for length, old in zip(lengths, before, strict=True)]
-    # all rows; as many as stay below 2^28 numbers; one row
-    numbers = [512 * 16 * 32_000, 2**28, 16_384 * 32_000]
+    # all rows; as many as stay below 2^26 numbers; one row
+    numbers = [128 * 16 * 32_000, 2**26, 16_384 * 32_000]
     assert more == [12 * number for number in numbers]
 
 
