@@ -18,8 +18,8 @@ Kind = Literal["generation", "classification", "regression"]
 
 DTYPES = ("float32", "bfloat16")
 FLOAT32_BYTES = 4
-# numbers, of the logits of a pass that keeps none for backward: 0.25 GB in float32. A processor takes
-# longer over larger passes (docs/performance.md).
+# numbers, of the logits of a pass that keeps none for backward: 0.25 GB in float32; larger passes
+# are slower on a processor (docs/performance.md)
 LOGITS_AT_ONCE = 2**26
 
 
